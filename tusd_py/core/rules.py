@@ -1,0 +1,183 @@
+"""What may happen to an upload. Pure: no clock, no disk, no network.
+
+Each function looks at an upload and at what is asked, and either returns a plan or raises an
+UploadError. Nothing has been written when it raises: services call the rule first and act on the
+plan afterwards.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tusd_py.core.commands import AppendBytes, CreateUpload
+from tusd_py.core.errors import (
+    BodyTooLong,
+    LengthConflict,
+    OffsetMismatch,
+    UploadIsFinal,
+    UploadTooLarge,
+    UploadUnknown,
+)
+from tusd_py.core.identity import TOKEN_KEY, Claims, Owner
+from tusd_py.core.ids import ClientId, UploadId, VideoId
+from tusd_py.core.upload import GONE, NEXT, Boot, Kind, Status, Upload
+
+MAX_LENGTH: Final = (1 << 63) - 1
+"""The largest offset a file can have (off_t)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The operator's bounds on uploads."""
+
+    max_bytes: int | None = None
+    expire_seconds: float | None = None
+    expiry_is_sliding: bool = False
+    """Whether progress puts the expiry off, or it counts from the creation."""
+
+    def expiry_at_creation(self, now: float) -> float | None:
+        return None if self.expire_seconds is None else now + self.expire_seconds
+
+    def expiry_after_progress(self, upload: Upload, now: float) -> float | None:
+        """An upload that has no expiry keeps none: its owner was told so."""
+        if upload.expires_at is None or self.expire_seconds is None or not self.expiry_is_sliding:
+            return upload.expires_at
+        return max(upload.expires_at, now + self.expire_seconds)
+
+    def bound_for(self, claims: Claims | None) -> int | None:
+        """The smaller of the server's and the token's bound."""
+        bounds = [
+            b for b in (self.max_bytes, claims.max_bytes if claims else None) if b is not None
+        ]
+        return min(bounds) if bounds else None
+
+
+@dataclass(frozen=True, slots=True)
+class AppendPlan:
+    """Where the bytes go and how many may come."""
+
+    offset: int
+    room: int
+    """Not one byte more than this is stored."""
+    length: int | None
+    """The upload's length, where it is known or declared by this request."""
+
+
+def plan_create(
+    command: CreateUpload,
+    claims: Claims | None,
+    limits: Limits,
+    *,
+    upload_id: UploadId,
+    boot: Boot,
+    now: float,
+) -> Upload:
+    """The record of the upload that ``command`` asks for. Raises UploadTooLarge or BodyTooLong."""
+    bound = limits.bound_for(claims)
+    if command.length is not None and command.length > (MAX_LENGTH if bound is None else bound):
+        raise UploadTooLarge(max_bytes=MAX_LENGTH if bound is None else bound)
+    upload = Upload(
+        id=upload_id,
+        owner=claims.owner if claims else _owner_by_metadata(command),
+        length=command.length,
+        kind=command.kind,
+        metadata=command.metadata.without({TOKEN_KEY}),
+        overrides=dict(claims.metadata) if claims else {},
+        max_bytes=bound,
+        created_at=now,
+        changed_at=now,
+        expires_at=limits.expiry_at_creation(now),
+        creator=boot,
+        writer=boot,
+        protocol=command.protocol,
+    )
+    if command.announced_bytes:
+        _check_announced(upload, command.announced_bytes, room_of(upload, upload.length))
+    return upload
+
+
+def plan_append(upload: Upload, command: AppendBytes) -> AppendPlan:
+    """Where ``command``'s bytes go.
+
+    Raises UploadIsFinal, OffsetMismatch, LengthConflict, UploadTooLarge, BodyTooLong,
+    UploadUnknown. tus 1.0, "PATCH": "If the offsets do not match, the Server MUST respond with the
+    409 Conflict status without modifying the upload resource."
+    """
+    if upload.status in GONE:
+        raise UploadUnknown()
+    if upload.kind is Kind.FINAL:
+        raise UploadIsFinal()
+    if command.offset != upload.offset:
+        raise OffsetMismatch(stored=upload.offset, requested=command.offset)
+    length = plan_length(upload, command.declared_length)
+    room = room_of(upload, length)
+    if command.announced_bytes is not None:
+        _check_announced(replace(upload, length=length), command.announced_bytes, room)
+    return AppendPlan(offset=upload.offset, room=room, length=length)
+
+
+def plan_length(upload: Upload, declared: int | None) -> int | None:
+    """The upload's length once ``declared`` is taken in.
+
+    tus 1.0, "Upload-Defer-Length": "Once set the length MUST NOT be changed."
+    """
+    if declared is None or declared == upload.length:
+        return upload.length
+    if upload.length is not None:
+        raise LengthConflict(stored=upload.length, requested=declared)
+    if declared < upload.offset:
+        raise LengthConflict(stored=upload.offset, requested=declared)
+    bound = MAX_LENGTH if upload.max_bytes is None else upload.max_bytes
+    if declared > bound:
+        raise UploadTooLarge(max_bytes=bound)
+    return declared
+
+
+def room_of(upload: Upload, length: int | None) -> int:
+    """How many more bytes fit."""
+    end = length if length is not None else upload.max_bytes
+    return (MAX_LENGTH if end is None else end) - upload.offset
+
+
+def overflow_error(upload: Upload, length: int | None, room: int) -> UploadTooLarge | BodyTooLong:
+    """What a body is refused for that has more than ``room`` bytes."""
+    if length is None:
+        bound = MAX_LENGTH if upload.max_bytes is None else upload.max_bytes
+        return UploadTooLarge(max_bytes=bound)
+    return BodyTooLong(room=room, offset=upload.offset)
+
+
+def check_append_to_finished(upload: Upload, command: AppendBytes) -> None:
+    """An append to an upload that takes no more bytes: returns where it would change nothing.
+
+    204 where its offset is the length, else 409: a client whose abandoned request had finished the
+    upload must be able to go on; 403 or 410 would make it give up.
+    """
+    if upload.status in GONE:
+        raise UploadUnknown()
+    if upload.kind is Kind.FINAL:
+        raise UploadIsFinal()
+    if command.offset != upload.offset:
+        raise OffsetMismatch(stored=upload.offset, requested=command.offset)
+    plan_length(upload, command.declared_length)
+    if command.announced_bytes:
+        raise BodyTooLong(room=0, offset=upload.offset)
+
+
+def move(upload: Upload, status: Status) -> Upload:
+    """The upload with its next status. A move that the table does not have is a fault of ours."""
+    if status not in NEXT[upload.status]:
+        raise ValueError(f"an upload cannot go from {upload.status} to {status}")
+    return replace(upload, status=status)
+
+
+def _check_announced(upload: Upload, announced: int, room: int) -> None:
+    if announced > room:
+        raise overflow_error(upload, upload.length, room)
+
+
+def _owner_by_metadata(command: CreateUpload) -> Owner:
+    """Without tokens the metadata says whose file it is, if anything does."""
+    return Owner(
+        VideoId(command.metadata.text("video_id") or ""),
+        ClientId(command.metadata.text("client_id") or ""),
+    )

@@ -1,0 +1,1 @@
+"""Whom we ask (gates) and whom we tell (sinks)."""

@@ -1,0 +1,1 @@
+"""Translators between the wire and commands: pure, one file per protocol."""

@@ -1,0 +1,1 @@
+"""The order of I/O: lease, load, rule, write, commit, answer."""

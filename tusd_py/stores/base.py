@@ -1,0 +1,155 @@
+"""The contract of a byte store: it keeps the bytes of uploads and the facts beside them.
+
+The caller holds the upload's lease for every call that changes something, but a store does not
+trust that alone: it looks at the brake, which knows the lease's deadline, before each write.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tusd_py.core.facts import CompletionMark, Facts, Remains
+from tusd_py.core.ids import UploadId
+from tusd_py.core.reconcile import Durability
+from tusd_py.streams import Brake, ByteSource, SourceEnd, StopReason
+
+
+class StoreError(Exception):
+    """The store could not do it (I/O error, permissions). The cause is chained."""
+
+
+class StoreFull(StoreError):
+    """No space left, or the reserve was reached."""
+
+
+class Appending:
+    """One append as others see it while it runs: how far it has come."""
+
+    def __init__(self, upload_id: UploadId, offset: int, room: int, brake: Brake) -> None:
+        self.upload_id = upload_id
+        self.start = offset
+        self.offset = offset
+        """Every byte below it is in the file (not necessarily synced). Never decreases."""
+        self.room = room
+        """Not one byte more than this, from ``start`` on, is written."""
+        self.brake = brake
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """How an append ended. All of ``offset`` is in the file, synced where durability is power."""
+
+    offset: int
+    end: SourceEnd | StopReason
+    """``NO_SPACE`` also where the file system said so itself."""
+    overflowed: bool = False
+    """The body had more than ``room`` bytes; those that fit were written."""
+    error: StoreError | None = None
+    """An I/O error that stopped it early; ``offset`` is still true."""
+
+
+@dataclass(frozen=True, slots=True)
+class WalkPage:
+    """Some of what lies in the store, and where to go on."""
+
+    upload_ids: Sequence[UploadId]
+    """Uploads with facts (complete ones or not)."""
+    orphans: Sequence[UploadId]
+    """Bytes without complete facts, older than the age asked for."""
+    cursor: str | None
+    """None: the walk is over."""
+
+
+class ByteStore(ABC):
+    """Keeps the bytes of uploads, their facts, and the mark of completion.
+
+    Every method raises StoreError where the medium fails, and StoreFull where it is full. Work
+    that was handed to a thread is waited for also when the caller is cancelled: when a method has
+    returned or raised, nothing of it lands later.
+    """
+
+    durability: Durability
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make ready: directories, a probe that writes. Raises StoreError with a helpful text."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of descriptors and threads. Nothing may be running."""
+
+    @abstractmethod
+    async def prepare(self, facts: Facts) -> None:
+        """Put the facts in place; the upload has no bytes. Synced where durability is power.
+
+        Raises StoreFull where the reserve of free space is reached. Cut off in the middle it leaves
+        incomplete facts at most, which ``load`` does not show.
+        """
+
+    @abstractmethod
+    async def load(self, upload_id: UploadId) -> Remains | None:
+        """Facts, size and mark; None where there are no (complete) facts."""
+
+    @abstractmethod
+    async def append(self, appending: Appending, source: ByteSource) -> Appended:
+        """Write ``source`` from ``appending.offset`` on, positioned, never in append mode.
+
+        Does not raise for what the client or the medium does: ``Appended`` says it. Looks at the
+        brake before each write. ``appending.offset`` grows as bytes land. At most ``room`` bytes
+        are written; one byte more in the source is an overflow. Reads from the source all the
+        time, also while a write is under way, into a bounded buffer.
+
+        Cancelling is safe: the write in flight is waited for, ``appending.offset`` is exact
+        afterwards, then CancelledError goes on.
+        """
+
+    @abstractmethod
+    async def sync(self, upload_id: UploadId) -> None:
+        """Every byte and fact that was written before the call reaches the medium (directory
+        entries included). Concurrent calls are grouped."""
+
+    @abstractmethod
+    async def declare_length(self, upload_id: UploadId, length: int) -> None:
+        """Add the length to the facts of an upload that had none. The first declaration counts."""
+
+    @abstractmethod
+    async def complete(self, upload_id: UploadId, mark: CompletionMark) -> None:
+        """Mark completion beside the bytes. Where durability is finish or power, bytes are synced
+        before the mark is written, and mark and directory entries before this returns. Idempotent.
+        """
+
+    @abstractmethod
+    async def place(self, upload_id: UploadId, name: str, *, length: int) -> str:
+        """Put the finished bytes at ``name`` (relative, already sanitised) under the destination's
+        root, and return the name used: where another file has it, the upload's id goes before the
+        suffix. Never overwrites. Idempotent, also after a crash; works across file systems. Bytes
+        and new directory entries are synced where durability is finish or power.
+        """
+
+    @abstractmethod
+    async def tidy_placed(self, upload_id: UploadId) -> None:
+        """After completion: remove what ``place`` left beside the facts (a moved file's old name,
+        a staged copy). Facts and mark stay. Idempotent."""
+
+    @abstractmethod
+    async def remove(self, upload_id: UploadId) -> None:
+        """Remove facts first, then bytes. When it returns, the upload is gone for every reader
+        (and for good, where durability is power). Idempotent. A placed file stays."""
+
+    @abstractmethod
+    async def remove_bytes(self, upload_id: UploadId) -> None:
+        """Remove the bytes alone; facts and mark stay. Idempotent."""
+
+    @abstractmethod
+    async def walk(self, cursor: str | None, *, orphan_age_seconds: float) -> WalkPage:
+        """The next page of a walk over everything, bounded in work (one directory at most)."""
+
+    @abstractmethod
+    async def has_space(self) -> bool:
+        """More is free than the reserve. Cheap: may be a second old."""
+
+    @abstractmethod
+    def local_path(self, upload_id: UploadId) -> Path | None:
+        """Where the bytes lie on this machine, for gates that read the file; None where they do
+        not lie on a file system."""

@@ -1,0 +1,1 @@
+"""Everything aiohttp: routes, reading of bodies, answers."""
