@@ -217,7 +217,7 @@ class UploadIsFinal(UploadError):
 
 
 class UploadLocked(UploadError):
-    """Somebody else holds the upload's lease and did not let go in time, or none may be given yet."""
+    """Somebody else holds the lease and did not let go in time, or none may be given yet."""
 
     code = "ERR_UPLOAD_LOCKED"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tusd_py.core.identity import Owner
 from tusd_py.core.ids import UploadId
 from tusd_py.core.metadata import Metadata
-from tusd_py.core.upload import NO_BOOT, Boot, Kind, Status, Upload
+from tusd_py.core.upload import Boot, Kind, Status, Upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def upload_of(facts: Facts) -> Upload:
         metadata=facts.metadata,
         created_at=facts.created_at,
         creator=facts.creator,
-        writer=facts.creator or NO_BOOT,
+        writer=facts.creator,
         expires_at=facts.expires_at,
         kind=facts.kind,
         parts=facts.parts,

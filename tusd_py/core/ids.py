@@ -1,4 +1,4 @@
-"""Names of things: look-alike strings that must not be mixed up, and the form an upload's id has."""
+"""Names of things: look-alike strings that must not be mixed up, and the form of an id."""
 
 import re
 from typing import Final, NewType
@@ -7,7 +7,7 @@ UploadId = NewType("UploadId", str)
 VideoId = NewType("VideoId", str)
 ClientId = NewType("ClientId", str)
 HolderId = NewType("HolderId", str)
-"""Random, made anew for each lease that is taken: a fencing number alone repeats after a failover."""
+"""Random, made anew for each lease: a fencing number alone repeats after a failover."""
 EventId = NewType("EventId", str)
 
 ID_BYTES: Final = 16

@@ -95,7 +95,7 @@ class Upload:
     synced_offset: int = 0
     """Bytes known to have been synced to the medium."""
     suspect_length: int = 0
-    """While ``offset`` is below it, the file's length says nothing: bytes there are not believed."""
+    """While ``offset`` is below it the file's length says nothing: bytes there are not believed."""
     metadata: Metadata = field(default_factory=Metadata)
     """As the client wrote it, less the token."""
     overrides: Mapping[str, str] = field(default_factory=dict)

@@ -41,7 +41,7 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """No. The client gets the status (400–499) and the sentence; the upload is rejected."""
+    """No. The client gets the status (400 to 499) and the sentence; the upload is rejected."""
 
     sentence: str
     status: int = 422
