@@ -1,0 +1,68 @@
+"""This machine and this run of it: its boot, a clock that cannot jump, randomness.
+
+Linux alone tells which boot a page cache belongs to. Elsewhere the server says so and does not
+start, because it could not tell after a loss of power which bytes to believe.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_bytes
+from typing import Final
+
+from tusd_py.core.ids import ID_BYTES, UploadId, build_upload_id
+from tusd_py.core.upload import Boot
+
+BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
+EMBEDDED_HOST: Final = "local"
+"""The machine's name in an embedded state, which one machine alone can use. A name that does not
+change counts: the name of a container or of a restored machine does, and then a record of before
+the restart would be compared with a boot that nobody publishes any more."""
+
+
+class HostUnsupported(Exception):
+    """This system lacks something the server cannot do without; the text says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the server needs of the machine it runs on."""
+
+    boot: Boot
+    clock: Callable[[], float]
+    """Seconds; never jumps, and counts while the machine sleeps. Safe in any thread."""
+    now: Callable[[], float]
+    """Unix time."""
+    new_upload_id: Callable[[], UploadId]
+
+
+def this_machine(name: str | None = None, *, boot_id_file: Path = BOOT_ID_FILE) -> Machine:
+    """The machine as it runs now. Raises HostUnsupported where it is not Linux."""
+    return Machine(
+        boot=Boot(host=name or EMBEDDED_HOST, boot_id=_read_boot_id(boot_id_file)),
+        clock=_boottime(),
+        now=time.time,
+        new_upload_id=lambda: build_upload_id(token_bytes(ID_BYTES)),
+    )
+
+
+def _read_boot_id(file: Path) -> str:
+    try:
+        boot_id = file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise HostUnsupported(
+            f"the id of this boot cannot be read ({file}: {exc}); the server needs Linux with /proc"
+        ) from exc
+    if not boot_id:
+        raise HostUnsupported(f"{file} is empty; the server needs the id of this boot")
+    return boot_id
+
+
+def _boottime() -> Callable[[], float]:
+    # CLOCK_MONOTONIC stands still while the machine sleeps: a lease would outlive its deadline.
+    if sys.platform != "linux" or not hasattr(time, "CLOCK_BOOTTIME"):
+        raise HostUnsupported("the server needs a clock that cannot jump (CLOCK_BOOTTIME, Linux)")
+    boottime = time.CLOCK_BOOTTIME
+    return lambda: time.clock_gettime(boottime)

@@ -1,0 +1,44 @@
+"""Settings of uploads: how large, how long they are kept, how soon others get their turn."""
+
+from typing import Annotated, Literal
+
+from pydantic import ByteSize, Field
+
+from tusd_py.settings import Settings
+
+DAY_SECONDS = 24 * 3600.0
+
+
+class UploadSettings(Settings):
+    """What holds for every upload."""
+
+    max_bytes: Annotated[ByteSize, Field(ge=1)] | None = None
+    """The longest file accepted, like "30 GB" or "4 GiB"; "none": as long as a file can be. A
+    token's max_size can make it smaller."""
+    expire_seconds: Annotated[float, Field(gt=0)] | None = 7 * DAY_SECONDS
+    """An unfinished upload is removed after this time; clients are told in Upload-Expires. "none":
+    never."""
+    expiry: Literal["sliding", "absolute"] = "sliding"
+    """Whether the time above starts anew with every progress (sliding) or counts from the creation
+    (absolute)."""
+    finished_keep_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Record and bytes of a complete upload are removed after this time; "none": kept for ever. A
+    file that was put in its destination stays in any case."""
+    rejected_keep_seconds: Annotated[float, Field(ge=0)] = DAY_SECONDS
+    """Record and bytes of an upload that the finish gate refused are removed after this time."""
+    lease_seconds: Annotated[float, Field(ge=1, le=60)] = 5.0
+    """How long a writer that fell silent keeps its right to write. Others wait at most one second
+    more."""
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 1.0
+    """While bytes arrive, progress is committed this often. Less than half of lease_seconds."""
+    interrupted_after_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """Hooks are told that an upload is interrupted once nobody wrote to it for this time."""
+    gate_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """A gate that has not answered by then has failed, and is asked again later."""
+    head_gate_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """How long a HEAD of a received upload waits for the finish gate before it answers 423."""
+    sweep_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """Pause between two looks for uploads that are expired, abandoned, undecided or retired."""
+    walk_seconds: Annotated[float, Field(gt=0)] = 1.0
+    """Pause between two steps of the walk over the store (one directory each) that finds bytes
+    without a record."""
