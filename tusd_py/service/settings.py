@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, model_validator
 
+from tusd_py.core.rules import Limits
 from tusd_py.settings import Settings
 
 DAY_SECONDS = 24 * 3600.0
@@ -29,8 +30,12 @@ class UploadSettings(Settings):
     lease_seconds: Annotated[float, Field(ge=1, le=60)] = 5.0
     """How long a writer that fell silent keeps its right to write. Others wait at most one second
     more."""
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = 1.0
-    """While bytes arrive, progress is committed this often. Less than half of lease_seconds."""
+    checkpoint_seconds: Annotated[float, Field(ge=0.1)] = 1.0
+    """While bytes arrive, progress is committed and the lease renewed this often. At most a third
+    of lease_seconds."""
+    sync_step_bytes: Annotated[ByteSize, Field(ge=1 << 20)] = ByteSize(64 << 20)
+    """With store.durability "finish": bytes are synced in the background each time so many have
+    come, which bounds what has to be sent again after a loss of power."""
     interrupted_after_seconds: Annotated[float, Field(gt=0)] = 300.0
     """Hooks are told that an upload is interrupted once nobody wrote to it for this time."""
     gate_seconds: Annotated[float, Field(gt=0)] = 30.0
@@ -42,3 +47,25 @@ class UploadSettings(Settings):
     walk_seconds: Annotated[float, Field(gt=0)] = 1.0
     """Pause between two steps of the walk over the store (one directory each) that finds bytes
     without a record."""
+    orphan_age_seconds: Annotated[float, Field(ge=0)] = DAY_SECONDS
+    """Bytes without facts beside them are removed when they are older than this."""
+
+    @model_validator(mode="after")
+    def _lease_outlives_checkpoints(self) -> "UploadSettings":
+        if self.checkpoint_seconds * 3 > self.lease_seconds:
+            raise ValueError("lease_seconds must be at least three times checkpoint_seconds")
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds as the rules take them."""
+        return Limits(
+            max_bytes=self.max_bytes,
+            expire_seconds=self.expire_seconds,
+            expiry_is_sliding=self.expiry == "sliding",
+        )
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long a request waits for a lease: a holder that died is outwaited."""
+        return self.lease_seconds + 1.0

@@ -138,7 +138,9 @@ class Due(StrEnum):
     SILENT = "silent"
     """Receiving, no lease, not changed for the time given, not told as interrupted yet."""
     RETIRED = "retired"
-    """Complete or rejected or invalid, finished (changed) longer ago than the time given."""
+    """Complete, and finished longer ago than the time given."""
+    REFUSED = "refused"
+    """Rejected or invalid, and changed longer ago than the time given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,173 @@
+"""From "all bytes are there" to "complete": gate, place, mark, commit, in that order.
+
+Nothing tells a client that its upload is complete before the commit, and everything up to it can be
+repeated: whoever finds a received or full upload after a crash goes through the same steps again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from tusd_py.core.destination import build_destination
+from tusd_py.core.errors import GateRefused, LeaseLost, UploadHandedOver
+from tusd_py.core.events import EventKind, describe, event_of
+from tusd_py.core.facts import CompletionMark
+from tusd_py.core.reconcile import Durability
+from tusd_py.core.rules import move
+from tusd_py.core.upload import Status, Upload
+from tusd_py.hooks.base import Moment, Question
+from tusd_py.service.gates import Gates
+from tusd_py.service.keeper import Keeper
+from tusd_py.service.observer import Observer
+from tusd_py.service.settings import UploadSettings
+from tusd_py.service.settling import Held
+from tusd_py.state.base import Lease, LeaseGone, StateError, UploadState
+from tusd_py.stores.base import ByteStore, StoreError
+from tusd_py.streams import StopReason
+
+log = logging.getLogger(__name__)
+
+
+class Finisher:
+    """Completes uploads that have all their bytes."""
+
+    def __init__(
+        self,
+        state: UploadState,
+        store: ByteStore,
+        gates: Gates,
+        settings: UploadSettings,
+        observer: Observer,
+        now: Callable[[], float],
+        destination: str | None = None,
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._gates = gates
+        self._settings = settings
+        self._observer = observer
+        self._now = now
+        self._destination = destination
+
+    async def finish(self, held: Held) -> Upload:
+        """Complete the upload and let its lease go.
+
+        Raises GateRefused (the upload is rejected, the lease let go), GateFailed or
+        UploadHandedOver (it stays received, the lease let go), or what the back ends raise (the
+        lease runs out; the next one who looks goes on).
+        """
+        upload = held.upload
+        if self._gates.has(Moment.FINISH):
+            upload = await self._receive(held.lease, upload)
+            await self._ask(held.lease, upload)
+        try:
+            marked = await self._mark(held.lease, upload)
+        except StoreError:
+            await self._give_back(held.lease, upload)
+            raise
+        if held.lease.is_over:
+            raise LeaseLost()
+        event = event_of(marked, EventKind.COMPLETED, occurred_at=marked.finished_at or 0.0)
+        await self._state.commit(held.lease, marked, [event], release=True)
+        self._observer.upload_event(EventKind.COMPLETED)
+        log.info("upload_completed", extra={"upload_id": marked.id, "bytes": marked.length})
+        if marked.place is not None:
+            await self._tidy(marked)
+        return marked
+
+    def _keep(self, lease: Lease, upload: Upload, on_stop: Callable[[StopReason], None]) -> Keeper:
+        return Keeper(
+            self._state, lease, lambda: upload, on_stop, self._settings.checkpoint_seconds
+        )
+
+    async def _receive(self, lease: Lease, upload: Upload) -> Upload:
+        """Commit that all bytes are there. They are synced before, so that a record which says
+        so after a power loss cannot lead a gate, or a receiver, to a file with holes."""
+        if self._store.durability is not Durability.PROCESS:
+            async with self._keep(lease, upload, _ignore):
+                await self._store.sync(upload.id)
+            upload = replace(upload, synced_offset=upload.offset)
+        if upload.status is not Status.RECEIVED:
+            upload = move(upload, Status.RECEIVED)
+        await self._state.commit(lease, upload, release=False)
+        return upload
+
+    async def _ask(self, lease: Lease, upload: Upload) -> None:
+        """Put the question. A DELETE that wants the lease ends the asking."""
+        question = Question(
+            moment=Moment.FINISH,
+            upload=describe(upload),
+            path=self._store.local_path(upload.id),
+        )
+        asking = asyncio.create_task(self._gates.ask(question))
+        stopped: list[StopReason] = []
+
+        def stop(reason: StopReason) -> None:
+            stopped.append(reason)
+            asking.cancel()
+
+        try:
+            async with self._keep(lease, upload, stop):
+                await asyncio.wait({asking})
+        finally:
+            asking.cancel()
+        if asking.cancelled():
+            await self._give_back(lease, upload)
+            raise UploadHandedOver() if StopReason.ASKED in stopped else LeaseLost()
+        error = asking.exception()
+        if isinstance(error, GateRefused):
+            await self._reject(lease, upload, error)
+        elif error is not None:
+            await self._give_back(lease, upload)
+        if error is not None:
+            raise error
+
+    async def _reject(self, lease: Lease, upload: Upload, refusal: GateRefused) -> None:
+        rejected = replace(
+            move(upload, Status.REJECTED), refusal=str(refusal), changed_at=self._now()
+        )
+        event = event_of(rejected, EventKind.REJECTED, occurred_at=rejected.changed_at)
+        await self._state.commit(lease, rejected, [event], release=True)
+        self._observer.upload_event(EventKind.REJECTED)
+        log.info("upload_rejected", extra={"upload_id": upload.id, "status": refusal.status})
+
+    async def _give_back(self, lease: Lease, upload: Upload) -> None:
+        """It stays as it is, with all its bytes; whoever comes next goes through this again."""
+        try:
+            await self._state.commit(lease, upload, release=True)
+        except (LeaseGone, StateError) as exc:
+            log.warning("lease_not_released", extra={"upload_id": upload.id, "reason": repr(exc)})
+
+    async def _mark(self, lease: Lease, upload: Upload) -> Upload:
+        """[mark-first] Bytes in place and synced [sync-at-finish], then the mark beside them."""
+        length = upload.offset
+        finished_at = self._now()
+        async with self._keep(lease, upload, _ignore):
+            place = None
+            if self._destination is not None:
+                name = build_destination(self._destination, upload)
+                place = await self._store.place(upload.id, name, length=length)
+            if lease.is_over:
+                raise LeaseLost()
+            mark = CompletionMark(length=length, finished_at=finished_at, place=place)
+            await self._store.complete(upload.id, mark)
+        return replace(
+            move(upload, Status.COMPLETE),
+            length=length,
+            suspect_length=0,
+            changed_at=finished_at,
+            finished_at=finished_at,
+            place=place,
+        )
+
+    async def _tidy(self, upload: Upload) -> None:
+        """The upload is complete whether this succeeds or not; what is left goes with it later."""
+        try:
+            await self._store.tidy_placed(upload.id)
+        except StoreError:
+            log.exception("tidy_failed", extra={"upload_id": upload.id})
+
+
+def _ignore(reason: StopReason) -> None:
+    """Finishing takes its time; a lease that is lost meanwhile shows at the commit."""

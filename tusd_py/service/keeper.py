@@ -1,0 +1,112 @@
+"""Keeps a lease alive while its holder works, and says when it is wanted or lost."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from tusd_py.core.upload import Upload
+from tusd_py.state.base import Lease, LeaseGone, StateError, UploadState
+from tusd_py.streams import StopReason
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Commits ``snapshot()`` each ``seconds``, which renews the lease; an async context manager.
+
+    ``on_stop`` is called on the event loop, at most once with each reason: ASKED when somebody
+    wants the lease (it is renewed all the same), LEASE_LOST when a renewal was refused, STATE_AWAY
+    when it could not be renewed in time. Leaving the context waits until a commit that is under way
+    has ended, so nothing is committed after it.
+    """
+
+    def __init__(
+        self,
+        state: UploadState,
+        lease: Lease,
+        snapshot: Callable[[], Upload],
+        on_stop: Callable[[StopReason], None],
+        seconds: float,
+    ) -> None:
+        self._state = state
+        self._lease = lease
+        self._snapshot = snapshot
+        self._on_stop = on_stop
+        self._seconds = seconds
+        self._stopping = False
+        self._committing = False
+        self._told_asked = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task = self._task
+        if task is None:
+            return
+        self._stopping = True
+        if not self._committing:  # a commit in flight is waited for instead
+            task.cancel()
+        await join(task)
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            if not await self._is_asked() and not await self._renew():
+                return
+
+    async def _is_asked(self) -> bool:
+        """Somebody asked, now. The lease is kept all the same until it is let go."""
+        if self._told_asked:
+            await asyncio.sleep(self._seconds)
+            return False
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._lease.asked.wait()
+        except TimeoutError:
+            return False
+        self._told_asked = True
+        self._on_stop(StopReason.ASKED)
+        return True
+
+    async def _renew(self) -> bool:
+        self._committing = True
+        try:
+            await self._state.commit(self._lease, self._snapshot(), release=False)
+        except LeaseGone:
+            self._on_stop(StopReason.LEASE_LOST)
+            return False
+        except StateError as exc:
+            log.warning(
+                "checkpoint_failed",
+                extra={"upload_id": self._lease.upload_id, "reason": repr(exc)},
+            )
+            # The body goes on for as long as the lease lasts by our own clock, not longer.
+            if self._lease.remaining_seconds <= 2 * self._seconds:
+                self._on_stop(StopReason.STATE_AWAY)
+                return False
+        finally:
+            self._committing = False
+        return True
+
+
+async def join(task: asyncio.Task[None]) -> None:
+    """Wait for the task's end however often the waiting itself is cancelled."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error
+    if cancelled is not None:
+        raise cancelled

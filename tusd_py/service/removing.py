@@ -1,0 +1,64 @@
+"""Taking an upload away: the record says so first, then facts, then bytes, then the record goes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tusd_py.core.events import Event, EventKind, event_of
+from tusd_py.core.rules import move
+from tusd_py.core.upload import Status, Upload
+from tusd_py.service.keeper import Keeper
+from tusd_py.service.observer import Observer
+from tusd_py.service.settings import UploadSettings
+from tusd_py.service.settling import Held
+from tusd_py.state.base import UploadState
+from tusd_py.stores.base import ByteStore
+from tusd_py.streams import StopReason
+
+
+class Remover:
+    """Removes uploads whose lease is held."""
+
+    def __init__(
+        self,
+        state: UploadState,
+        store: ByteStore,
+        settings: UploadSettings,
+        observer: Observer,
+        now: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._settings = settings
+        self._observer = observer
+        self._now = now
+
+    async def remove(self, held: Held, kind: EventKind | None) -> None:
+        """Remove the upload; tell it as ``kind`` (None: its retention ended, nobody is told).
+
+        When this returns, every reader finds nothing. Cut off at any point it is gone on with by
+        whoever meets the record, or its facts, next: a terminated upload never comes back.
+        """
+        lease, upload = held.lease, held.upload
+        if upload.status is not Status.TERMINATING:
+            upload = await self._announce(held, kind)
+        async with Keeper(
+            self._state, lease, lambda: upload, _go_on, self._settings.checkpoint_seconds
+        ):
+            await self._store.remove(upload.id)
+        await self._state.remove(lease)
+
+    async def _announce(self, held: Held, kind: EventKind | None) -> Upload:
+        now = self._now()
+        upload = replace(move(held.upload, Status.TERMINATING), changed_at=now)
+        events: Sequence[Event] = ()
+        if kind is not None:
+            # The event shows the upload as it was, not the status that says "being removed".
+            events = [event_of(held.upload, kind, occurred_at=now)]
+        await self._state.commit(held.lease, upload, events, release=False)
+        if kind is not None:
+            self._observer.upload_event(kind)
+        return upload
+
+
+def _go_on(reason: StopReason) -> None:
+    """A removal is not stopped: who asks for the lease finds the upload gone."""

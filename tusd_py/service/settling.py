@@ -1,0 +1,180 @@
+"""Taking an upload's lease so that its record can be believed.
+
+Where the last lease was not let go cleanly, the record is missing, or it is of an earlier boot or
+generation, bytes and record are reconciled first, and what is true is committed before anything
+is written or answered.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tusd_py.core.errors import UploadLocked, UploadUnknown
+from tusd_py.core.events import Event, EventKind, event_of
+from tusd_py.core.facts import Remains, upload_of
+from tusd_py.core.identity import check_owner
+from tusd_py.core.reconcile import Reconciled, reconcile
+from tusd_py.core.upload import GONE, Status, Upload
+from tusd_py.service.observer import Observer
+from tusd_py.state.base import (
+    Lease,
+    LeaseBusy,
+    LeaseGone,
+    Purpose,
+    RecordUnknown,
+    Seen,
+    StateError,
+    Taken,
+    UploadState,
+    Visit,
+)
+from tusd_py.stores.base import ByteStore
+
+log = logging.getLogger(__name__)
+
+ADOPTION_TRIES = 3
+"""Somebody else may adopt, or remove, the same upload in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The lease is ours and the record is true."""
+
+    lease: Lease
+    upload: Upload
+
+
+class AlreadyTerminated(UploadUnknown):
+    """The record was a left-over of a termination; it was removed now."""
+
+
+class Settler:
+    """Takes leases and reconciles. Without state of its own."""
+
+    def __init__(
+        self, state: UploadState, store: ByteStore, observer: Observer, now: Callable[[], float]
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._observer = observer
+        self._now = now
+
+    async def visit(self, visit: Visit) -> Held | Seen:
+        """The upload for ``visit``, settled. Raises UploadError or what the back ends raise.
+
+        Cancelling lets the lease go again.
+        """
+        found = await self._take(visit)
+        if isinstance(found, Seen):
+            if found.upload.status in GONE:
+                raise UploadUnknown()
+            return found
+        if found.is_settled:
+            return Held(found.lease, found.upload)
+        try:
+            return await self._settle(found, visit)
+        except LeaseGone:
+            raise
+        except BaseException:
+            await let_go(self._state, found.lease)
+            raise
+
+    async def _take(self, visit: Visit) -> Taken | Seen:
+        for _ in range(ADOPTION_TRIES):
+            try:
+                return await self._state.take(visit)
+            except RecordUnknown:
+                remains = await self._store.load(visit.upload_id)
+            if remains is None:
+                raise UploadUnknown()
+            check_owner(visit.principal, remains.facts.owner)
+            try:
+                taken = await self._state.adopt(upload_of(remains.facts))
+            except LeaseBusy as busy:
+                if busy.retry_after_seconds > 0:
+                    raise
+                continue  # somebody else made the record meanwhile
+            log.warning("upload_adopted", extra={"upload_id": visit.upload_id})
+            self._observer.swept("adopted")
+            return taken
+        raise UploadLocked()
+
+    async def _settle(self, taken: Taken, visit: Visit) -> Held | Seen:
+        """[lease-only] Only here do boot, generation and offset change, before the first byte."""
+        lease, row = taken.lease, taken.upload
+        # Read after the lease was taken: what is not there now was terminated [adopt-leased].
+        remains = await self._store.load(row.id)
+        result = reconcile(
+            row,
+            remains,
+            present_boot_id=await self._state.present_boot_id(row.writer.host),
+            durability=self._store.durability,
+        )
+        if result is None:
+            await self._remove_leftover(lease, row)
+            raise AlreadyTerminated()
+        self._tell_losses(row, remains, result)
+        if result.must_sync:
+            await self._store.sync(row.id)
+        return await self._commit(lease, row, result, visit.purpose)
+
+    async def _commit(
+        self, lease: Lease, row: Upload, result: Reconciled, purpose: Purpose
+    ) -> Held | Seen:
+        upload = replace(result.upload, writer=self._state.boot)
+        if result.must_sync:
+            upload = replace(upload, synced_offset=upload.offset)
+        events: list[Event] = []
+        if upload.status is Status.COMPLETE:
+            # The commit that told of it may be forgotten; told again it has the same id.
+            finished_at = upload.finished_at or self._now()
+            events.append(event_of(upload, EventKind.COMPLETED, occurred_at=finished_at))
+        release = _needs_no_lease(upload, purpose)
+        await self._state.commit(lease, upload, events, release=release)
+        if not release:
+            return Held(lease, upload)
+        if upload.status in GONE:
+            raise UploadUnknown()
+        return Seen(upload)
+
+    async def _remove_leftover(self, lease: Lease, row: Upload) -> None:
+        """[facts-rule] A record without facts is a terminated upload, whatever its status."""
+        await self._store.remove(row.id)
+        now = self._now()
+        expired = row.expires_at is not None and row.expires_at <= now and row.is_unfinished
+        kind = EventKind.EXPIRED if expired else EventKind.TERMINATED
+        await self._state.remove(lease, [event_of(row, kind, occurred_at=now)])
+
+    def _tell_losses(self, row: Upload, remains: Remains | None, result: Reconciled) -> None:
+        self._observer.reconciled(result.lost_bytes)
+        facts = {
+            "upload_id": row.id,
+            "record_offset": row.offset,
+            "file_bytes": remains.size if remains else None,
+            "offset": result.upload.offset,
+            "status": result.upload.status.value,
+        }
+        if result.lost_bytes:
+            log.error("acknowledged_bytes_lost", extra={**facts, "lost_bytes": result.lost_bytes})
+        else:
+            log.info("upload_reconciled", extra=facts)
+
+
+def _needs_no_lease(upload: Upload, purpose: Purpose) -> bool:
+    if purpose in (Purpose.SWEEP, Purpose.TERMINATE):
+        return False
+    if upload.status in (Status.RECEIVED, Status.JOINING):
+        return False
+    if upload.status is Status.RECEIVING:
+        return purpose is Purpose.READ and not upload.is_full
+    return True
+
+
+async def let_go(state: UploadState, lease: Lease) -> None:
+    """Release without a change, also while being cancelled, and whatever the state store does:
+    a lease that cannot be let go runs out."""
+    try:
+        await asyncio.shield(state.release(lease))
+    except (LeaseGone, StateError) as exc:
+        log.warning("lease_not_released", extra={"upload_id": lease.upload_id, "reason": repr(exc)})

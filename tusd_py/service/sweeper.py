@@ -1,0 +1,193 @@
+"""Looks after uploads that nobody else looks after.
+
+What it finds it takes the lease of, never asking a holder, and reconciles before it judges
+[sweep-reconciles]: an upload whose completion is marked, or that has all its bytes, is finished,
+never expired. Each reason to look has its own loop, so that a gate that is away delays no expiry.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from tusd_py.core.errors import LeaseLost, UploadError, UploadLocked
+from tusd_py.core.events import EventKind, event_of
+from tusd_py.core.identity import ANYBODY
+from tusd_py.core.ids import UploadId
+from tusd_py.core.upload import Status, Upload
+from tusd_py.service.settling import AlreadyTerminated, Held, let_go
+from tusd_py.service.translate import translated
+from tusd_py.service.uploads import Parts
+from tusd_py.state.base import Due, Purpose, Seen, StateError, Visit
+from tusd_py.stores.base import StoreError
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 100
+"""Uploads of one reason in one look; the next look goes on."""
+AT_ONCE: Final = 4
+"""Uploads judged at the same time, per reason."""
+FINISHED: Final = frozenset({Status.COMPLETE, Status.REJECTED, Status.INVALID})
+
+
+class Sweeper:
+    """Runs beside the requests, in every server process: leases keep them apart."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._settings = parts.settings
+        self._settler = parts.settler()
+        self._finisher = parts.finisher()
+        self._remover = parts.remover()
+        self._cursor: str | None = None
+
+    async def run(self) -> None:
+        """Until cancelled. Faults of back ends are logged and tried again."""
+        async with asyncio.TaskGroup() as group:
+            for due in Due:
+                group.create_task(self._look_for_ever(due))
+            group.create_task(self._walk_for_ever())
+
+    async def sweep(self, due: Due) -> int:
+        """Look once at what is due for this reason; how many uploads were judged."""
+        if (age := self._age(due)) is None:
+            return 0
+        upload_ids = await self._parts.state.list_due(
+            due, now=self._parts.now(), age_seconds=age, limit=BATCH
+        )
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def judge(upload_id: UploadId) -> bool:
+            async with slots:
+                return await self.judge(upload_id)
+
+        return sum(await asyncio.gather(*map(judge, upload_ids)))
+
+    async def walk(self) -> int | None:
+        """One page of the walk over the store: adopt bytes without a record, remove orphans.
+
+        Returns how many uploads it touched; None where this was the walk's last page.
+        """
+        page = await self._parts.store.walk(
+            self._cursor, orphan_age_seconds=self._settings.orphan_age_seconds
+        )
+        self._cursor = page.cursor
+        touched = 0
+        for upload_id in await self._without_record(page.upload_ids):
+            touched += await self.judge(upload_id)
+        for upload_id in await self._without_record(page.orphans):
+            log.warning("orphan_removed", extra={"upload_id": upload_id})
+            await self._parts.store.remove(upload_id)
+            self._parts.observer.swept("orphan")
+            touched += 1
+        return None if page.cursor is None else touched
+
+    async def judge(self, upload_id: UploadId) -> bool:
+        """Take the lease, settle, and do what is due. False where it must be looked at again."""
+        try:
+            with translated():
+                found = await self._settler.visit(
+                    Visit(upload_id=upload_id, purpose=Purpose.SWEEP, principal=ANYBODY)
+                )
+                if isinstance(found, Seen):
+                    return False
+                try:
+                    await self._decide(found)
+                except asyncio.CancelledError:
+                    await let_go(self._parts.state, found.lease)
+                    raise
+        except (UploadLocked, LeaseLost):
+            return False
+        except AlreadyTerminated:
+            self._parts.observer.swept("terminated")
+        except UploadError as exc:
+            # A gate that is away, a medium that fails: told in full where it happened.
+            log.info("sweep_put_off", extra={"upload_id": upload_id, "code": exc.code})
+            return False
+        return True
+
+    async def _decide(self, held: Held) -> None:
+        upload, now = held.upload, self._parts.now()
+        if upload.status is Status.TERMINATING:
+            await self._remove(held, EventKind.TERMINATED, "terminated")
+        elif upload.status in FINISHED:
+            if self._is_retired(upload, now):
+                await self._remove(held, None, "retired")
+            else:
+                await self._parts.state.commit(held.lease, upload, release=True)
+        elif upload.status is Status.RECEIVED or upload.is_full:
+            await self._finisher.finish(held)
+            self._parts.observer.swept("finished")
+        elif upload.expires_at is not None and upload.expires_at <= now:
+            await self._remove(held, EventKind.EXPIRED, "expired")
+        else:
+            await self._let_be(held, now)
+
+    async def _let_be(self, held: Held, now: float) -> None:
+        """It stays; where nobody has written for a while, that is told, once per gap."""
+        upload = held.upload
+        silent_for = now - upload.changed_at
+        events = []
+        if not upload.is_interrupted and silent_for >= self._settings.interrupted_after_seconds:
+            number = upload.interruptions + 1
+            upload = replace(upload, is_interrupted=True, interruptions=number)
+            events = [event_of(upload, EventKind.INTERRUPTED, occurred_at=now, sequence=number)]
+            self._parts.observer.upload_event(EventKind.INTERRUPTED)
+        await self._parts.state.commit(held.lease, upload, events, release=True)
+        self._parts.observer.swept("settled")
+
+    async def _remove(self, held: Held, kind: EventKind | None, what: str) -> None:
+        await self._remover.remove(held, kind)
+        log.info("upload_removed", extra={"upload_id": held.upload.id, "why": what})
+        self._parts.observer.swept(what)
+
+    def _is_retired(self, upload: Upload, now: float) -> bool:
+        since = upload.finished_at if upload.finished_at is not None else upload.changed_at
+        keep = self._keep_seconds(upload.status)
+        return keep is not None and since + keep <= now
+
+    def _keep_seconds(self, status: Status) -> float | None:
+        if status is Status.COMPLETE:
+            return self._settings.finished_keep_seconds
+        return self._settings.rejected_keep_seconds
+
+    def _age(self, due: Due) -> float | None:
+        """How old a thing must be to be due; None: it never is."""
+        if due is Due.SILENT:
+            return self._settings.interrupted_after_seconds
+        if due is Due.RETIRED:
+            return self._settings.finished_keep_seconds
+        if due is Due.REFUSED:
+            return self._settings.rejected_keep_seconds
+        return 0.0
+
+    async def _without_record(self, upload_ids: Sequence[UploadId]) -> list[UploadId]:
+        found = await asyncio.gather(*map(self._parts.state.find, upload_ids))
+        return [i for i, upload in zip(upload_ids, found, strict=True) if upload is None]
+
+    # ------------------------------------------------------------------ for ever
+
+    async def _look_for_ever(self, due: Due) -> None:
+        async def look() -> None:
+            full = True
+            while full:  # more of the same is due; others get their turn at each await
+                full = await self.sweep(due) >= BATCH
+
+        await _repeat(look, self._settings.sweep_seconds)
+
+    async def _walk_for_ever(self) -> None:
+        await _repeat(self.walk, self._settings.walk_seconds)
+
+
+async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
+    tick = asyncio.Event()  # never set: the pause is what is waited for
+    while True:
+        try:
+            await work()
+        except (StateError, StoreError) as exc:
+            log.warning("sweep_failed", extra={"reason": repr(exc)})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_seconds):
+                await tick.wait()
