@@ -16,6 +16,8 @@ MAY_IMPORT: Final[dict[str, set[str] | None]] = {
     "core": set(),
     "streams": {"core"},
     "settings": {"core"},
+    "host": {"core"},
+    "logs": {"core", "settings"},
     "protocol": {"core"},
     "stores": BACK_END,
     "state": BACK_END,
