@@ -18,6 +18,7 @@ MAY_IMPORT: Final[dict[str, set[str] | None]] = {
     "settings": {"core"},
     "host": {"core"},
     "logs": {"core", "settings"},
+    "metrics": {"core", "streams"},
     "protocol": {"core"},
     "stores": BACK_END,
     "state": BACK_END,

@@ -12,7 +12,7 @@ TEST = "tests/service/test_append.py"
 
 BREAKS = [
     (layers.has_its_row, "tusd_py/utils.py", ""),
-    (layers.has_its_row, "tusd_py/metrics/__init__.py", ""),
+    (layers.has_its_row, "tusd_py/helpers/__init__.py", ""),
     (layers.imports_point_downward, CORE, "from tusd_py.service import append"),
     (layers.imports_point_downward, CORE, "from tusd_py import streams"),
     (layers.imports_point_downward, CORE, "from ..service import append"),
