@@ -106,7 +106,7 @@ def check_type(claims: Claims, metadata: Metadata) -> None:
     actual = (metadata.text("filetype") or "").partition(";")[0].strip().lower()
     family = actual.partition("/")[0] + "/*"
     allowed = {wanted.lower() for wanted in claims.allowed_types}
-    if not actual or not ({actual, family, "*/*"} & allowed):
+    if "/" not in actual or not ({actual, family, "*/*"} & allowed):
         raise TypeNotAllowed()
 
 
