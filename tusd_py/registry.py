@@ -1,7 +1,7 @@
 """Which class stands behind which name. One line makes a new part known; it is imported when named.
 
-The settings of a part are the type of its constructor's argument ``settings``: they travel with it,
-and ``config`` joins them to the one tree.
+The settings of a part are the type of its constructor's argument ``settings`` (or what the class
+names as ``settings_type``): they travel with it, and ``config`` joins them to the one tree.
 """
 
 import importlib
@@ -40,8 +40,9 @@ def load(target: str) -> Any:
 
 def settings_type(part: type) -> type[Settings]:
     """The model of the settings that ``part`` is made with."""
-    # By the attribute of the class, not by type(part): what counts is how an object is made.
-    found = typing.get_type_hints(part.__init__).get("settings")  # type: ignore[misc]
+    found = getattr(part, "settings_type", None)
+    if found is None:
+        found = typing.get_type_hints(vars(part)["__init__"]).get("settings")
     if not (isinstance(found, type) and issubclass(found, Settings)):
         raise TypeError(f"{part.__qualname__} has no argument 'settings' with a model of settings")
     return found
