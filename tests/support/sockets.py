@@ -1,0 +1,64 @@
+"""What asyncio does not offer on bare sockets: partial sends, resets, waiting for the kernel."""
+
+import asyncio
+import fcntl
+import socket
+import struct
+import termios
+
+SEND_SECONDS = 2.0
+
+
+def send_some(sock: socket.socket, data: memoryview) -> int:
+    """Send what the kernel takes right now, which may be nothing, and say how much that was."""
+    try:
+        return sock.send(data)
+    except BlockingIOError:
+        return 0
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with RST instead of FIN."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    finally:
+        sock.close()
+
+
+async def sent_everything(sock: socket.socket) -> bool:
+    """Wait until the other kernel has all that was sent; False when it does not take it.
+
+    There is no event for an empty send queue, so it is looked at.
+    """
+    deadline = asyncio.get_running_loop().time() + SEND_SECONDS
+    while _unsent(sock):
+        if asyncio.get_running_loop().time() > deadline:
+            return False
+        await asyncio.sleep(0.001)
+    return True
+
+
+def _unsent(sock: socket.socket) -> int:
+    """Bytes sent and not yet acknowledged (Linux, SIOCOUTQ)."""
+    try:
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+    except OSError:
+        return 0
+    return int(struct.unpack("i", answer)[0])
+
+
+async def writable(sock: socket.socket) -> None:
+    """Wait until the kernel takes something."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    descriptor = sock.fileno()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_writer(descriptor, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(descriptor)

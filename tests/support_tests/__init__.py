@@ -1,0 +1,1 @@
+"""The rigs themselves, tried against small servers made for it."""
