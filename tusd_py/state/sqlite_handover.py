@@ -38,15 +38,20 @@ class Handover:
         for name in self._wanted.pop(upload_id, ()):
             self._peers.send(name, f"free {upload_id}")
 
-    def ask(self, held: Held) -> bool:
-        """Tell the holder that it is wanted; False where its process is not there any more."""
+    def tell(self, held: Held, *, asks: bool) -> None:
+        """Let the holder's process know that somebody waits; with ``asks``, ask it to let go.
+
+        Idempotent: who waits repeats it, in case a datagram was lost.
+        """
         if held.process != self._peers.name:
-            text = f"ask {held.upload_id} {held.holder} {self._peers.name}"
-            return self._peers.send(held.process, text)
+            verb = "ask" if asks else "wait"
+            self._peers.send(
+                held.process, f"{verb} {held.upload_id} {held.holder} {self._peers.name}"
+            )
+            return
         lease = self._held.get(held.holder)
-        if lease is not None:
+        if lease is not None and asks:
             lease.asked.set()
-        return True
 
     @contextmanager
     def waiting(self, upload_id: UploadId) -> Iterator[asyncio.Event]:
@@ -68,8 +73,8 @@ class Handover:
     def on_message(self, text: str) -> None:
         """A datagram of another process. Nothing in it is trusted beyond being a hint."""
         match text.split(" "):
-            case ["ask", upload_id, holder, name]:
-                self._on_ask(UploadId(upload_id), HolderId(holder), name)
+            case ["ask" | "wait" as verb, upload_id, holder, name]:
+                self._on_wish(UploadId(upload_id), HolderId(holder), name, asks=verb == "ask")
             case ["free", upload_id]:
                 self._wake(UploadId(upload_id))
             case ["events"]:
@@ -77,12 +82,13 @@ class Handover:
             case _:
                 pass  # of a newer program: the state file says it too
 
-    def _on_ask(self, upload_id: UploadId, holder: HolderId, name: str) -> None:
+    def _on_wish(self, upload_id: UploadId, holder: HolderId, name: str, *, asks: bool) -> None:
         lease = self._held.get(holder)
         if lease is None or lease.upload_id != upload_id:
             self._peers.send(name, f"free {upload_id}")
             return
-        lease.asked.set()
+        if asks:
+            lease.asked.set()
         if upload_id in self._wanted or len(self._wanted) < MAX_WANTED_UPLOADS:
             names = self._wanted.setdefault(upload_id, set())
             if len(names) < MAX_WANTING_PROCESSES:

@@ -115,8 +115,7 @@ class SqliteUploads(UploadState):
         found = await self._try_take(visit, asks=True)
         if not isinstance(found, Held):
             return found
-        if found.may_ask:
-            self._shop.handover.ask(found)
+        self._shop.handover.tell(found, asks=found.may_ask)
         if visit.wait_seconds <= 0:
             raise self._busy(found)
         return await self._wait_to_take(visit, found, began + visit.wait_seconds)
@@ -168,9 +167,7 @@ class SqliteUploads(UploadState):
             lease_left = held.deadline - self._clock()
             if lease_left <= 0:
                 return True
-            if asks:
-                # Said again at each look: a datagram may have been lost.
-                shop.handover.ask(held)
+            shop.handover.tell(held, asks=asks)
             pause = max(MIN_WAIT_SECONDS, min(CHECK_HOLDER_SECONDS, left, lease_left))
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):

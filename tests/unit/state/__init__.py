@@ -1,0 +1,1 @@
+"""Tests of the state stores that are no part of their contract."""
