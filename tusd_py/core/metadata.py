@@ -6,6 +6,7 @@ the client wrote it, because a HEAD must return it byte for byte; values are dec
 
 import base64
 import binascii
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,8 @@ from tusd_py.core.errors import InvalidMetadata
 
 MAX_PAIRS: Final = 64
 MAX_KEY_CHARS: Final = 128
+
+_UNFIT_IN_KEYS: Final = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,9 @@ class Metadata:
 
     def without(self, keys: Collection[str]) -> "Metadata":
         """The same text less the pairs with these keys; all other bytes stay as they are."""
-        kept = [
-            pair for pair in self.wire.split(",") if pair.strip(" \t").partition(" ")[0] not in keys
-        ]
-        return Metadata(",".join(kept).strip(" \t") if kept else "")
+        pairs = self.wire.split(",")
+        kept = [pair for pair in pairs if pair.strip(" \t").partition(" ")[0] not in keys]
+        return self if len(kept) == len(pairs) else Metadata(",".join(kept).strip(" \t"))
 
 
 def parse_pairs(wire: str) -> dict[str, bytes]:
@@ -69,9 +71,10 @@ def _check_key(key: str, number: int) -> None:
         raise InvalidMetadata(f"has an empty key in pair {number}")
     if len(key) > MAX_KEY_CHARS:
         raise InvalidMetadata(f"has a key of over {MAX_KEY_CHARS} characters in pair {number}")
-    # "SHOULD be ASCII": others are let through as they came, control characters never.
-    if any(ord(char) < 0x21 or ord(char) == 0x7F for char in key):
-        raise InvalidMetadata(f"has a control character in the key of pair {number}")
+    # "SHOULD be ASCII": others are let through as they came, control characters never, nor bytes
+    # that are not UTF-8 (they arrive as lone surrogates and could not be sent back).
+    if _UNFIT_IN_KEYS.search(key):
+        raise InvalidMetadata(f"has a character that no key may have in pair {number}")
 
 
 def _decode(encoded: str, number: int) -> bytes:

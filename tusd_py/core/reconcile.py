@@ -8,7 +8,7 @@ the rules in the project's crash model; each has a test of that name.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from tusd_py.core.facts import Remains
+from tusd_py.core.facts import CompletionMark, Remains
 from tusd_py.core.upload import Status, Upload
 
 
@@ -31,7 +31,8 @@ class Reconciled:
     must_sync: bool
     """[power-longer] The file has to be synced before this offset is believed."""
     lost_bytes: int
-    """Acknowledged bytes that are gone: worth shouting about."""
+    """Bytes that this durability promised to keep and that are not in the file: worth shouting
+    about. Going back to the synced offset after a restart alone breaks no promise."""
 
 
 def reconcile(
@@ -48,7 +49,7 @@ def reconcile(
         return Reconciled(row, must_sync=False, lost_bytes=0)
     length = row.length if row.length is not None else remains.facts.length
     if remains.mark is not None:
-        return Reconciled(_completed(row, remains), must_sync=False, lost_bytes=0)
+        return Reconciled(_completed(row, remains.mark), must_sync=False, lost_bytes=0)
 
     restarted = present_boot_id != row.writer.boot_id
     claimed = _believed(row, remains.size, restarted=restarted, durability=durability)
@@ -69,7 +70,7 @@ def reconcile(
     return Reconciled(
         upload,
         must_sync=durability is Durability.POWER and offset > row.synced_offset,
-        lost_bytes=max(0, min(claimed, length or claimed) - offset),
+        lost_bytes=max(0, claimed - remains.size),
     )
 
 
@@ -83,9 +84,7 @@ def _believed(row: Upload, size: int, *, restarted: bool, durability: Durability
     return max(row.offset, size)
 
 
-def _completed(row: Upload, remains: Remains) -> Upload:
-    mark = remains.mark
-    assert mark is not None
+def _completed(row: Upload, mark: CompletionMark) -> Upload:
     return replace(
         row,
         status=Status.COMPLETE,

@@ -44,11 +44,12 @@ class Limits:
         return max(upload.expires_at, now + self.expire_seconds)
 
     def bound_for(self, claims: Claims | None) -> int | None:
-        """The smaller of the server's and the token's bound."""
+        """The smaller of the server's and the token's bound, and never more than a file can have:
+        a token may name any number."""
         bounds = [
             b for b in (self.max_bytes, claims.max_bytes if claims else None) if b is not None
         ]
-        return min(bounds) if bounds else None
+        return min(*bounds, MAX_LENGTH) if bounds else None
 
 
 @dataclass(frozen=True, slots=True)
