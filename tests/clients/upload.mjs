@@ -1,8 +1,9 @@
 // Uploads one file with tus-js-client and tells in JSON lines what happens.
 // The options come as JSON in the first argument; tests/support/clients.py describes them.
 
-import { createReadStream, existsSync, statSync, writeFileSync } from 'node:fs'
+import { createReadStream, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { PassThrough } from 'node:stream'
 
 const options = JSON.parse(process.argv[2])
 const require = createRequire(import.meta.url)
@@ -22,7 +23,7 @@ function lowerCase(headers) {
 // would miss headers that are set late, and it cannot pair requests with answers.
 class TellingStack {
   constructor() {
-    this.inner = new tus.DefaultHttpStack({})
+    this.inner = tus.defaultOptions.httpStack
     this.count = 0
   }
 
@@ -80,12 +81,20 @@ function chosenOptions() {
   return Object.fromEntries(given.map((name) => [name, options[name]]))
 }
 
-// FileUrlStorage needs a fingerprint, which the library makes of the path, size and time.
-const input = createReadStream(options.file)
-if (options.stream) {
-  // Without a path the library takes it for a stream of unknown size.
-  input.path = undefined
+function makeInput() {
+  if (options.stream) {
+    // Piped once, the library cannot see that there is a file behind it.
+    return createReadStream(options.file).pipe(new PassThrough())
+  }
+  if (options.version === 2 && options.parallelUploads > 1) {
+    // Version 2 asks for uploadSize with a file, and refuses it with parallel uploads.
+    return readFileSync(options.file)
+  }
+  return createReadStream(options.file)
 }
+
+const input = makeInput()
+const sizeIsUnknown = options.stream || (options.version === 2 && options.parallelUploads === 1)
 
 let aborting = false
 const upload = new tus.Upload(input, {
@@ -93,7 +102,7 @@ const upload = new tus.Upload(input, {
   ...urlStorage(),
   retryDelays: options.retryDelays,
   httpStack: new TellingStack(),
-  ...(options.stream && !options.uploadLengthDeferred
+  ...(sizeIsUnknown && !options.uploadLengthDeferred
     ? { uploadSize: statSync(options.file).size }
     : {}),
   onUploadUrlAvailable: () => tell('created', { uploadUrl: upload.url }),
@@ -107,13 +116,13 @@ const upload = new tus.Upload(input, {
   onChunkComplete: (size, accepted, total) => tell('chunk', { size, accepted, total }),
   onSuccess: () => {
     tell('success', { uploadUrl: upload.url })
-    input.destroy()
+    input.destroy?.()
   },
   onError: (error) => {
     const status = error.originalResponse?.getStatus() ?? null
     tell('error', { message: String(error.message), status, uploadUrl: upload.url })
     process.exitCode = 1
-    input.destroy()
+    input.destroy?.()
   },
 })
 

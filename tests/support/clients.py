@@ -115,7 +115,11 @@ class ClientRun:
                 await self._grown.wait()
 
     async def progress(self, count: int, *, seconds: float = RUN_SECONDS) -> None:
-        """Wait until it says that ``count`` bytes were sent."""
+        """Wait until it says that ``count`` bytes were sent.
+
+        In Node that means the kernel took them, megabytes ahead of the server, and it is said
+        ten times a second at most. To act at a byte, wait for ``relay.passed``.
+        """
         await self.saw(
             lambda event: event["event"] == "progress" and event["sent"] >= count, seconds=seconds
         )
