@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,9 +183,9 @@ class TestTaking:
         state = await rig.open()
         lease = await create_held(state, an_upload())
         assert lease.deadline <= rig.clock() + LEASE_SECONDS
-        assert lease.remaining_seconds == LEASE_SECONDS and not lease.is_over
+        assert (lease.is_over, lease.remaining_seconds) == (False, LEASE_SECONDS)
         await expire(rig)
-        assert lease.is_over and lease.remaining_seconds == 0
+        assert (lease.is_over, lease.remaining_seconds) == (True, 0.0)
 
     async def test_the_sweeper_never_believes_the_record_alone(self, state: StateStore) -> None:
         """[sweep-reconciles]"""
@@ -253,7 +254,7 @@ class TestSeen:
         ],
     )
     async def test_a_read_needs_no_lease_where_the_record_is_the_truth(
-        self, state: StateStore, changes: dict[str, object], is_seen: bool
+        self, state: StateStore, changes: dict[str, Any], is_seen: bool
     ) -> None:
         upload = an_upload(**changes)
         await state.create(upload, [], with_lease=False)

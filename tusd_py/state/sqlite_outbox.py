@@ -96,6 +96,7 @@ class SqliteOutbox(Outbox):
 
     async def wakeups(self) -> AsyncIterator[None]:
         woken = asyncio.Event()
+        woken.set()  # what was committed before anybody listened
         sets = self._shop.handover.new_events
         sets.add(woken)
         try:

@@ -1,0 +1,92 @@
+"""Rows of the state file."""
+
+import sqlite3
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tusd_py.core.events import Event, EventKind
+from tusd_py.core.identity import Owner
+from tusd_py.core.ids import ClientId, EventId, UploadId, VideoId
+from tusd_py.core.metadata import Metadata
+from tusd_py.core.upload import Boot, Kind, Status, Upload
+from tusd_py.state.sqlite_leases import SELECT_UPLOAD, insert_values
+from tusd_py.state.sqlite_rows import COLUMNS, event_from, event_values, upload_from
+from tusd_py.state.sqlite_schema import migrate
+
+TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=20)
+"""Any text, lone surrogates and NUL included: headers and claims can carry both."""
+TIMES = st.floats(allow_nan=False, allow_infinity=False)
+SIZES = st.integers(0, (1 << 63) - 1)
+IDS = st.binary(min_size=16, max_size=16).map(lambda value: UploadId(value.hex()))
+BOOTS = st.builds(Boot, TEXT, TEXT)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+UPLOADS = st.builds(
+    Upload,
+    id=IDS,
+    owner=st.builds(Owner, TEXT.map(VideoId), TEXT.map(ClientId)),
+    length=st.none() | SIZES,
+    created_at=TIMES,
+    creator=BOOTS,
+    writer=BOOTS,
+    master=st.text("0123456789abcdef", max_size=16),
+    kind=st.sampled_from(Kind),
+    parts=st.lists(IDS, max_size=3).map(tuple),
+    status=st.sampled_from(Status),
+    offset=SIZES,
+    synced_offset=SIZES,
+    suspect_length=SIZES,
+    metadata=st.builds(Metadata, TEXT),
+    overrides=st.dictionaries(TEXT, TEXT, max_size=3),
+    max_bytes=st.none() | SIZES,
+    protocol=TEXT,
+    changed_at=TIMES,
+    expires_at=st.none() | TIMES,
+    finished_at=st.none() | TIMES,
+    interruptions=SIZES,
+    is_interrupted=st.booleans(),
+    digests=st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple),
+    place=st.none() | TEXT,
+    refusal=st.none() | TEXT,
+)
+
+
+def memory() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(db)
+    return db
+
+
+@given(UPLOADS)
+def test_every_field_of_a_record_comes_back_from_the_file(upload: Upload) -> None:
+    db = memory()
+    marks = ", ".join("?" * len(COLUMNS))
+    db.execute(
+        f"INSERT INTO upload ({', '.join(COLUMNS)}) VALUES ({marks})",
+        insert_values(upload, upload.master),
+    )
+    row = db.execute(SELECT_UPLOAD).fetchone()
+    db.close()
+    assert upload_from(row) == upload
+
+
+@given(st.dictionaries(TEXT, JSON, max_size=4), st.sampled_from(EventKind), TIMES)
+def test_every_field_of_an_event_comes_back_from_the_file(
+    data: dict[str, Any], kind: EventKind, occurred_at: float
+) -> None:
+    event = Event(
+        id=EventId("e"), kind=kind, upload_id=UploadId("u"), occurred_at=occurred_at, data=data
+    )
+    db = memory()
+    db.execute(
+        "INSERT INTO event (id, upload_id, kind, occurred_at, data) VALUES (?, ?, ?, ?, ?)",
+        event_values(event),
+    )
+    row = db.execute("SELECT id, upload_id, kind, occurred_at, data FROM event").fetchone()
+    db.close()
+    assert event_from(row) == event
