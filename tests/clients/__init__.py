@@ -1,0 +1,1 @@
+"""Programs that upload with a real client library, each run in a process of its own."""
