@@ -139,6 +139,10 @@ def test_what_is_built_is_read_back(pairs: dict[str, bytes]) -> None:
     assert list(built.values()) == list(pairs)
 
 
+def test_an_empty_value_is_built_as_a_key_alone() -> None:
+    assert build_pairs({"is_secret": b"", "a": b"cat"}).wire == "is_secret,a Y2F0"
+
+
 # ------------------------------------------------------------------ values as text
 
 
