@@ -37,6 +37,9 @@ class FakeClock:
 class StateRig(ABC):
     """One store of one back end, on which several instances work as if they were processes."""
 
+    shows_death: bool
+    """Whether a holder that died is known at once, or by its deadline only."""
+
     def __init__(self) -> None:
         self.clock = FakeClock()
         self._opened: list[StateStore] = []
@@ -70,6 +73,8 @@ class StateRig(ABC):
 
 
 class SqliteRig(StateRig):
+    shows_death = True
+
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.path = folder / "state" / "state.db"
