@@ -8,6 +8,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Final
 
 
 class SourceEnd(StrEnum):
@@ -68,6 +69,9 @@ class StopReason(StrEnum):
     """Progress could not be committed before the lease ran out."""
 
 
+_KEEPS_WHAT_ARRIVED: Final = (None, StopReason.ASKED, StopReason.STOPPING)
+
+
 class Brake:
     """Stops one append. Pulled from the event loop, read from the writing thread.
 
@@ -92,6 +96,13 @@ class Brake:
         if self._reason is None and not self._has_time():
             return StopReason.LEASE_LOST
         return self._reason
+
+    @property
+    def may_write(self) -> bool:
+        """What has arrived may still be written: nothing stops it, or somebody only wants us to
+        read no more (a newcomer, the end of the server) and the lease has time left. Safe to read
+        in any thread."""
+        return self._reason in _KEEPS_WHAT_ARRIVED and self._has_time()
 
     async def wait(self) -> None:
         """Returns once the brake was pulled. (The deadline alone does not wake it.)"""

@@ -1,0 +1,177 @@
+"""The thread's side of one append: it opens, writes at positions, syncs and closes.
+
+One worker thread at a time. What the event loop may touch meanwhile is ``stop``. The file is never
+cut, and no hole is made: where it is shorter than the position, bytes were lost.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tusd_py.stores.base import Appending, StoreError, StoreFull
+from tusd_py.stores.disk_files import FILE_MODE, NO_SPACE, SAFE, store_error
+
+Piece = bytes | memoryview
+
+MAX_WRITE_BYTES: Final = 1024 * 1024
+"""The brake is looked at before each of so many."""
+MAX_WRITE_PIECES: Final = 1024
+"""What ``pwritev`` takes at once (IOV_MAX)."""
+SPACE_STEP_BYTES: Final = 64 * 1024 * 1024
+SPACE_STEP_SECONDS: Final = 1.0
+
+
+class SpaceFloor:
+    """The reserve of free space, so that state, DELETE and the sweeper can always write."""
+
+    def __init__(self, path: str, min_free_bytes: int) -> None:
+        self._path = path
+        self._min_free_bytes = min_free_bytes
+
+    def is_reached(self) -> bool:
+        found = os.statvfs(self._path)
+        return found.f_bavail * found.f_frsize <= self._min_free_bytes
+
+    def check(self) -> None:
+        """Raises StoreFull where it is reached."""
+        if self.is_reached():
+            raise StoreFull(f"less than {self._min_free_bytes} bytes are free at {self._path}")
+
+
+class BytesWriter:
+    """Writes one append's pieces into the file of an upload. Its methods raise nothing: ``error``
+    says what went wrong, ``is_full`` that there is no space."""
+
+    def __init__(
+        self, path: str, appending: Appending, floor: SpaceFloor, sync_entries: Callable[[], None]
+    ) -> None:
+        self._path = path
+        self._appending = appending
+        self._floor = floor
+        self._sync_entries = sync_entries
+        self._descriptor: int | None = None
+        self._space_checked_at = (-SPACE_STEP_BYTES, 0.0)
+        self.stop = False
+        """Set by the event loop: write no more."""
+        self.error: StoreError | None = None
+        self.is_full = False
+        self.is_doubtful = False
+        """A sync or a close failed: nothing above ``synced_offset`` may be believed."""
+        self.synced_offset = appending.offset
+        """Raised by whoever syncs the file meanwhile."""
+
+    @property
+    def offset(self) -> int:
+        """Every byte below it is in the file."""
+        return self._appending.offset
+
+    @property
+    def is_open(self) -> bool:
+        return self._descriptor is not None
+
+    def write(self, pieces: Sequence[Piece]) -> bool:
+        """False where not all of it was written: the append is over."""
+        try:
+            return self._write_all(list(pieces))
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                self.is_full = True
+            else:
+                self._fail("writing bytes", error)
+        except StoreError as error:
+            self.error = error
+        return False
+
+    def finish(self, pieces: Sequence[Piece], *, sync: bool) -> None:
+        """Write the last pieces, sync if asked to, close."""
+        if pieces:
+            self.write(pieces)
+        if sync and self._descriptor is not None:
+            try:
+                os.fdatasync(self._descriptor)
+                if self._appending.start == 0:
+                    self._sync_entries()
+            except OSError as error:
+                self.is_doubtful = True
+                self._fail("syncing bytes", error)
+        self.close()
+
+    def close(self) -> None:
+        """Idempotent. An error of close means that bytes may be missing."""
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        try:
+            os.close(descriptor)
+        except OSError as error:
+            self.is_doubtful = True
+            self._fail("closing the file of bytes", error)
+
+    def _fail(self, what: str, error: OSError) -> None:
+        if self.error is None:
+            self.error = store_error(what, error)
+            self.error.__cause__ = error
+
+    def _write_all(self, pieces: list[Piece]) -> bool:
+        first = 0
+        while first < len(pieces):
+            if self.stop or not self._appending.brake.may_write:
+                return False
+            if self._is_floor_reached():
+                self.is_full = True
+                return False
+            batch, size = _batch(pieces, first)
+            # Opened as late as this: an append that may write nothing makes no file.
+            descriptor = self._open() if self._descriptor is None else self._descriptor
+            done = os.pwritev(descriptor, batch, self._appending.offset)
+            self._appending.offset += done
+            if done == size:
+                first += len(batch)
+            elif done == 0:
+                raise OSError(errno.EIO, "nothing was written", self._path)
+            else:
+                first = _skip(pieces, first, done)
+        return True
+
+    def _open(self) -> int:
+        offset = self._appending.offset
+        # Only the first bytes of an upload make its file.
+        flags = os.O_WRONLY | SAFE | (os.O_CREAT if offset == 0 else 0)
+        descriptor = self._descriptor = os.open(self._path, flags, FILE_MODE)
+        if (size := os.fstat(descriptor).st_size) < offset:
+            raise StoreError(f"{self._path} has {size} bytes, fewer than the offset {offset}")
+        return descriptor
+
+    def _is_floor_reached(self) -> bool:
+        offset, at = self._space_checked_at
+        now = time.monotonic()
+        if self._appending.offset - offset < SPACE_STEP_BYTES and now - at < SPACE_STEP_SECONDS:
+            return False
+        self._space_checked_at = (self._appending.offset, now)
+        return self._floor.is_reached()
+
+
+def _batch(pieces: list[Piece], first: int) -> tuple[list[Piece], int]:
+    """The next pieces for one ``pwritev``, and their size: at least one, and not much more than
+    ``MAX_WRITE_BYTES`` (callers bound the single piece)."""
+    size = 0
+    last = first
+    while last < len(pieces) and last - first < MAX_WRITE_PIECES:
+        length = len(pieces[last])
+        if size and size + length > MAX_WRITE_BYTES:
+            break
+        size += length
+        last += 1
+    return pieces[first:last], size
+
+
+def _skip(pieces: list[Piece], first: int, done: int) -> int:
+    """Where to go on after a write that was shorter than asked."""
+    while done >= len(pieces[first]):
+        done -= len(pieces[first])
+        first += 1
+    if done:
+        pieces[first] = memoryview(pieces[first])[done:]
+    return first
