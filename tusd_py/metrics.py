@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import (
+    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -30,13 +31,13 @@ from tusd_py.core.upload import Status
 from tusd_py.streams import SourceEnd, StopReason
 
 SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
-CONTENT_TYPE: Final = "text/plain; version=1.0.0; charset=utf-8"
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 OTHER: Final = "other"
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH", "PUT", "DELETE"})
 DELIVERIES: Final = frozenset({"taken", "failed", "buried"})
 DECISIONS: Final = frozenset({"allowed", "refused", "failed"})
 SWEPT: Final = frozenset(
-    {"expired", "adopted", "orphan", "retired", "settled", "undecided", "interrupted", "terminated"}
+    {"adopted", "expired", "finished", "orphan", "retired", "settled", "terminated", "undecided"}
 )
 # Answers of requests without a body; a PATCH lasts as long as its body does.
 REQUEST_BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)

@@ -23,6 +23,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
+from tusd_py.announce import Announcement
+
 BACKLOG: Final = 1024
 START_SECONDS: Final = 30.0
 """A worker that accepts nothing by then is given up and counts as dead."""
@@ -56,8 +58,10 @@ class Plan:
     port: int
     workers: int
     stop_seconds: float
+    path: str
     settings_fd: int
     ready_fd: int | None = None
+    banner: str = ""
 
 
 @dataclass
@@ -149,15 +153,9 @@ class Supervisor:
             worker.replaces = None
         if not self._told_ready and sum(w.is_ready for w in self.workers) >= self.plan.workers:
             self._told_ready = True
-            self._tell_ready(line)
-
-    def _tell_ready(self, line: bytes) -> None:
-        if self.plan.ready_fd is None:
-            return
-        told = {**json.loads(line), "pid": os.getpid()}
-        with contextlib.suppress(OSError):  # whoever waited may be gone
-            os.write(self.plan.ready_fd, json.dumps(told).encode() + b"\n")
-        os.close(self.plan.ready_fd)
+            port = self.listener.getsockname()[1]
+            announcement = Announcement(self.plan.banner, self.plan.ready_fd)
+            announcement.tell(host=self.plan.host, port=port, path=self.plan.path)
 
     def _obey(self) -> None:
         while self._signals:

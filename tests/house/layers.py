@@ -16,6 +16,7 @@ MAY_IMPORT: Final[dict[str, set[str] | None]] = {
     "core": set(),
     "streams": {"core"},
     "settings": {"core"},
+    "announce": set(),
     "host": {"core"},
     "logs": {"core", "settings"},
     "metrics": {"core", "streams"},

@@ -191,6 +191,8 @@ def _read_value(model: type[Settings], key: str, given: Given) -> Any:
             return json.loads(value)
         except json.JSONDecodeError:
             return value  # and the model says what it wants instead
+    if (choice := tree.choice_of(info, value)) is not None:
+        return choice
     if tree.is_list(info):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
@@ -222,5 +224,5 @@ def flag_of(section: str, key: str) -> str:
 
 
 def _near(wrong: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""

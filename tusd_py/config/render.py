@@ -21,7 +21,7 @@ from tusd_py.settings import Settings
 
 MASK: Final = "***"
 WIDTH: Final = 96
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?).+")
 _SECRET_NAME = re.compile(r"(?:^|_)(?:secret|secrets|key|keys|token|password)$")
 
 
@@ -76,7 +76,8 @@ def masked(key: str, value: Any) -> Any:
         return value.value
     if isinstance(value, int | float):
         return value
-    return _CREDENTIALS.sub(MASK + "@", str(value))
+    text = str(value)
+    return _CREDENTIALS.sub(MASK, text) if "://" in text else text
 
 
 # ------------------------------------------------------------------ a commented file
@@ -108,9 +109,16 @@ def build_file() -> str:
 
 def _setting(section: str, key: str, info: FieldInfo) -> list[str]:
     value = default_of(section, key, info)
+    text = _describe(section, key, info)
     if value is PydanticUndefined:
-        return ["", *_comment(f"{info.description} Needed."), f"#{key} ="]
-    return ["", *_comment(info.description or ""), f"#{key} = {to_toml(value)}"]
+        return ["", *_comment(f"{text} Needed."), f"#{key} ="]
+    return ["", *_comment(text), f"#{key} = {to_toml(value)}"]
+
+
+def _describe(section: str, key: str, info: FieldInfo) -> str:
+    if info.description is None and key == "kind" and section in tree.FAMILIES:
+        return f"One of: {', '.join(sorted(tree.FAMILIES[section][0]))}."
+    return info.description or ""
 
 
 def _hook_example(kind: str) -> list[str]:
@@ -155,7 +163,12 @@ def to_toml(value: Any) -> str:
 
 
 def _comment(text: str) -> list[str]:
-    return [f"# {line}" for line in textwrap.wrap(" ".join(text.split()), WIDTH)]
+    return [f"# {line}" for line in _wrapped(text)]
+
+
+def _wrapped(text: str) -> list[str]:
+    plain = " ".join(text.split()).replace("``", '"')
+    return textwrap.wrap(plain, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 # ------------------------------------------------------------------ flags
@@ -170,6 +183,5 @@ def build_flag_help() -> str:
             value = default_of(name, key, info)
             default = "" if value is PydanticUndefined else f"  [default: {to_toml(value)}]"
             lines.append(f"  {flag_of(name, key)}  [env: {variable_of(name, key)}]{default}")
-            text = " ".join((info.description or "").split())
-            lines += textwrap.wrap(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+            lines += [f"      {line}" for line in _wrapped(_describe(name, key, info))]
     return "\n".join(lines)

@@ -134,3 +134,13 @@ def is_list(info: FieldInfo) -> bool:
 def is_table(info: FieldInfo) -> bool:
     origins = [typing.get_origin(one) or one for one in members(info.annotation)]
     return any(isinstance(one, type) and issubclass(one, Mapping) for one in origins)
+
+
+def choice_of(info: FieldInfo, text: str) -> Any:
+    """The choice that ``text`` spells, for choices that are not text themselves; else None."""
+    for one in members(info.annotation):
+        if typing.get_origin(one) is Literal:
+            for choice in typing.get_args(one):
+                if not isinstance(choice, str) and str(choice) == text:
+                    return choice
+    return None

@@ -1,0 +1,251 @@
+"""One serving process: starts its parts in order, serves, stops them in reverse.
+
+Start: keys, store, state, outbox, background work, the listening socket, the ready line. A signal
+(SIGTERM, SIGINT, SIGHUP without a supervisor, or the supervisor's death) stops it: no new uploads,
+running bodies end with what has arrived committed, hooks get a bounded time; exit 0 within
+``process.stop_seconds``. A second signal ends the process at once, with exit 1.
+
+Background work that dies of something unforeseen is logged and started again, later each time.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from tusd_py import compose
+from tusd_py.announce import Announcement
+from tusd_py.auth.keys import KeyUnusable
+from tusd_py.config import Collected, ConfigError, Tree, build
+from tusd_py.hooks.kinds import HookUnusable
+from tusd_py.host import HostUnsupported
+from tusd_py.logs import configure_logs
+from tusd_py.metrics import Metrics
+from tusd_py.service.outbox import Dispatcher
+from tusd_py.state.base import StateError
+from tusd_py.stores.base import StoreError
+from tusd_py.web.request_id import present_request_id
+from tusd_py.web.site import Site, SiteParts, start_site
+
+log = logging.getLogger(__name__)
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_CONFIGURATION: Final = 3
+EXIT_UNAVAILABLE: Final = 5
+FIRST_PAUSE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 60.0
+REQUEST_SHARE: Final = 0.7
+"""Of the time to stop, for requests and hooks; then the rest for what goes on behind answers,
+and for closing store and state."""
+DRAIN_SHARE: Final = 0.15
+MAX_HANDED_BYTES: Final = 16 * 1024 * 1024
+
+
+def run(
+    tree: Tree,
+    *,
+    announcement: Announcement,
+    listen_fd: int | None = None,
+    parent_fd: int | None = None,
+) -> int:
+    """Serve until told to stop; the exit code."""
+    configure_logs(tree.log, request_id=present_request_id)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory(tree.process.uvloop)) as runner:
+            return runner.run(_serve(tree, announcement, listen_fd, parent_fd))
+    except (ConfigError, KeyUnusable, HookUnusable, HostUnsupported) as exc:
+        return _fail(EXIT_CONFIGURATION, str(exc))
+    except (StateError, StoreError) as exc:
+        return _fail(EXIT_UNAVAILABLE, str(exc))
+
+
+def _fail(code: int, sentence: str) -> int:
+    log.error("start_failed", extra={"reason": sentence, "code": code})
+    return code
+
+
+def _loop_factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if wanted == "off":
+        return None
+    try:
+        import uvloop
+    except ImportError as exc:
+        if wanted == "on":
+            sentence = "[process] uvloop is on, but it is not installed"
+            raise ConfigError([sentence]) from exc
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _serve(
+    tree: Tree, announcement: Announcement, listen_fd: int | None, parent_fd: int | None
+) -> int:
+    stop = StopSignal()
+    stop.listen(parent_fd)
+    metrics = Metrics(compose.hook_names(tree))
+    access = compose.build_access(tree)
+    async with compose.open_engine(tree, observer=metrics) as engine:
+        await engine.state.register(list(engine.subscriptions))
+        async with _background(engine) as background:
+            site = await _start_site(compose.site_parts(engine, access, metrics), tree, listen_fd)
+            log.info("serving", extra={"host": tree.http.host, "port": site.port})
+            announcement.tell(host=tree.http.host, port=site.port, path=tree.http.base_path)
+            await stop.wait()
+            log.info("stopping", extra={"why": stop.reason})
+            await _stop(site, engine, background, tree.process.stop_seconds)
+    log.info("stopped")
+    return EXIT_OK
+
+
+async def _start_site(parts: SiteParts, tree: Tree, listen_fd: int | None) -> Site:
+    listener = None if listen_fd is None else socket.socket(fileno=listen_fd)
+    try:
+        return await start_site(parts, tree.http, listener)
+    except OSError as exc:
+        where = f"{tree.http.host}:{tree.http.port}"
+        raise ConfigError([f"cannot listen on {where}: {exc.strerror or exc}"]) from exc
+
+
+class StopSignal:
+    """The first reason to stop. The second signal ends the process on the spot."""
+
+    def __init__(self) -> None:
+        self._told = asyncio.Event()
+        self.reason = ""
+
+    def listen(self, parent_fd: int | None) -> None:
+        """Signals, and the end of the supervisor, which shows as the end of a pipe."""
+        loop = asyncio.get_running_loop()
+        numbers = [signal.SIGTERM]
+        if parent_fd is None:
+            numbers += [signal.SIGINT, signal.SIGHUP]
+        else:
+            # A terminal sends these to the whole group; the supervisor decides what they mean.
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            loop.add_reader(parent_fd, self._on_parent_gone, parent_fd)
+        for number in numbers:
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._told.is_set():
+            log.warning("stopped_at_once", extra={"why": number.name})
+            # Leases are not let go and hooks are not told: what a crash does, and harms as little.
+            os._exit(EXIT_FAILED)
+        self.reason = number.name
+        self._told.set()
+
+    def _on_parent_gone(self, parent_fd: int) -> None:
+        asyncio.get_running_loop().remove_reader(parent_fd)
+        self.reason = self.reason or "supervisor_gone"
+        self._told.set()
+
+    async def wait(self) -> None:
+        await self._told.wait()
+
+
+async def _stop(
+    site: Site, engine: compose.Engine, background: "Background", seconds: float
+) -> None:
+    """Within ``seconds``, whatever hangs: what is cut off then is what a crash would cut off.
+
+    Bodies end at once and their requests are answered; what takes time are gates that are being
+    asked and hooks that are being told.
+    """
+    try:
+        async with asyncio.timeout(seconds * REQUEST_SHARE), asyncio.TaskGroup() as group:
+            group.create_task(site.stop(seconds * REQUEST_SHARE * 0.7))
+            group.create_task(background.stop(seconds * REQUEST_SHARE * 0.7))
+        async with asyncio.timeout(seconds * DRAIN_SHARE):
+            await engine.uploads.drain()
+    except TimeoutError:
+        log.warning("stop_cut_short", extra={"seconds": seconds})
+
+
+@asynccontextmanager
+async def _background(engine: compose.Engine) -> AsyncIterator["Background"]:
+    """Sweeper and dispatcher while the context lasts; they are cancelled and waited for."""
+    background = Background(engine)
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(keep_alive("sweeper", background.sweep)),
+            group.create_task(keep_alive("dispatcher", background.dispatch)),
+        ]
+        try:
+            yield background
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+class Background:
+    """What runs beside the requests, made anew each time it is started."""
+
+    def __init__(self, engine: compose.Engine) -> None:
+        self._engine = engine
+        self._dispatcher: Dispatcher | None = None
+        self._is_stopping = False
+
+    async def sweep(self) -> None:
+        await self._engine.sweeper().run()
+
+    async def dispatch(self) -> None:
+        if not self._is_stopping:
+            self._dispatcher = self._engine.dispatcher()
+            await self._dispatcher.run()
+
+    async def stop(self, seconds: float) -> None:
+        """Deliveries that run get ``seconds`` to end; no other begins."""
+        self._is_stopping = True
+        if self._dispatcher is not None:
+            await self._dispatcher.stop(seconds)
+
+
+async def keep_alive(
+    name: str,
+    work: Callable[[], Awaitable[None]],
+    *,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Run ``work`` until it returns. What it knows it handles itself; after any other error it is
+    started again, later each time, because serving without it beats not serving."""
+    clock = asyncio.get_running_loop().time
+    seconds = FIRST_PAUSE_SECONDS
+    while True:
+        began = clock()
+        try:
+            return await work()
+        except Exception:
+            if clock() - began > LONGEST_PAUSE_SECONDS:
+                seconds = FIRST_PAUSE_SECONDS
+            log.exception("background_died", extra={"task": name, "again_in_seconds": seconds})
+        await pause(seconds)
+        seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
+
+
+def read_handed(fd: int) -> Tree:
+    """The settings that the command line resolved; several processes read the same descriptor."""
+    return build(Collected.from_json(os.pread(fd, MAX_HANDED_BYTES, 0).decode()))
+
+
+def main(arguments: list[str]) -> int:
+    """A worker: ``--settings-fd N --listen-fd N --ready-fd N --parent-fd N``."""
+    fds = dict(zip(arguments[::2], map(int, arguments[1::2]), strict=True))
+    tree = read_handed(fds["--settings-fd"])
+    return run(
+        tree,
+        announcement=Announcement(ready_fd=fds["--ready-fd"]),
+        listen_fd=fds["--listen-fd"],
+        parent_fd=fds["--parent-fd"],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
