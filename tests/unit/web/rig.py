@@ -1,0 +1,222 @@
+"""A real site on loopback over a service in memory."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from tests.support.wire import Wire
+from tusd_py.core.commands import AppendBytes, CreateUpload, ReadOffset, Terminate
+from tusd_py.core.errors import (
+    BodyMalformed,
+    BodyTooSlow,
+    ClientGone,
+    OffsetMismatch,
+    ServerStopping,
+    TokenInvalid,
+    UploadError,
+    UploadUnknown,
+)
+from tusd_py.core.identity import ANYBODY, Owner, Principal
+from tusd_py.core.ids import ClientId, UploadId, VideoId
+from tusd_py.core.metadata import Metadata
+from tusd_py.core.upload import NO_BOOT, Status, Upload
+from tusd_py.streams import ByteSource, SourceEnd
+from tusd_py.web.settings import HttpSettings
+from tusd_py.web.site import Site, SiteParts, start_site
+
+TUS = {"Tus-Resumable": "1.0.0"}
+PATCH = {**TUS, "Content-Type": "application/offset+octet-stream"}
+ENDS = {
+    SourceEnd.HUNG_UP: ClientGone,
+    SourceEnd.TOO_SLOW: BodyTooSlow,
+    SourceEnd.MALFORMED: BodyMalformed,
+}
+
+
+class MemoryUploads:
+    """Keeps uploads in memory, in the order of the real service: rule, invite, bytes, answer."""
+
+    def __init__(self) -> None:
+        self.max_bytes: int | None = 1 << 30
+        self.can_expire = True
+        self.records: dict[str, Upload] = {}
+        self.bytes: dict[str, bytearray] = {}
+        self.forgotten: list[str] = []
+        self.terminated: list[str] = []
+        self.fails_with: list[UploadError | Exception] = []
+        """Raised by the next calls, before anything is read."""
+        self.reads_bodies = True
+        self.has_stopped = False
+        self.began = asyncio.Event()
+        """A body is being read."""
+        self.pause = asyncio.Event()
+        self.pause.set()
+        """Cleared: bodies are not read on."""
+        self.before_answer = asyncio.Event()
+        self.before_answer.set()
+        self.ends: asyncio.Queue[SourceEnd | None] = asyncio.Queue()
+        self._numbers = itertools.count(1)
+        self._readers: set[asyncio.Task[bytes]] = set()
+
+    async def create(self, command: CreateUpload, principal: Principal, body: ByteSource) -> Upload:
+        self._fail()
+        upload_id = UploadId(f"{next(self._numbers):032x}")
+        self.bytes[upload_id] = bytearray()
+        self.records[upload_id] = Upload(
+            id=upload_id,
+            owner=Owner(VideoId("v"), ClientId("c")),
+            length=command.length,
+            created_at=0.0,
+            creator=NO_BOOT,
+            writer=NO_BOOT,
+            metadata=command.metadata.without({"token"}),
+            expires_at=1_800_000_000.5,
+        )
+        if command.announced_bytes != 0:
+            await self._receive(upload_id, body)
+        await self.before_answer.wait()
+        return self.records[upload_id]
+
+    async def append(self, command: AppendBytes, principal: Principal, body: ByteSource) -> Upload:
+        self._fail()
+        upload = self._find(command.upload_id)
+        if command.offset != upload.offset:
+            raise OffsetMismatch(stored=upload.offset, requested=command.offset)
+        if command.declared_length is not None:
+            self.records[upload.id] = replace(upload, length=command.declared_length)
+        end = await self._receive(upload.id, body)
+        if end in ENDS:
+            raise ENDS[end]()
+        if self.has_stopped:
+            raise ServerStopping()
+        return self.records[upload.id]
+
+    async def read_offset(self, command: ReadOffset, principal: Principal) -> Upload:
+        self._fail()
+        return self._find(command.upload_id)
+
+    async def terminate(self, command: Terminate, principal: Principal) -> None:
+        self._fail()
+        self._find(command.upload_id)
+        del self.records[command.upload_id]
+        self.terminated.append(command.upload_id)
+
+    async def forget(self, upload_id: UploadId) -> None:
+        self._fail()
+        self.forgotten.append(upload_id)
+
+    def stop(self) -> None:
+        self.has_stopped = True
+        for reader in self._readers:
+            reader.cancel()
+
+    def _fail(self) -> None:
+        if self.fails_with:
+            raise self.fails_with.pop(0)
+
+    def _find(self, upload_id: UploadId) -> Upload:
+        if upload_id not in self.records:
+            raise UploadUnknown()
+        return self.records[upload_id]
+
+    async def _receive(self, upload_id: UploadId, body: ByteSource) -> SourceEnd | None:
+        await body.invite()
+        self.began.set()
+        while self.reads_bodies and not self.has_stopped:
+            await self.pause.wait()
+            reader = asyncio.create_task(body.read())
+            self._readers.add(reader)
+            try:
+                data = await reader
+            except asyncio.CancelledError:
+                if reader.cancelled() and self.has_stopped:
+                    break
+                raise
+            finally:
+                self._readers.discard(reader)
+            if not data:
+                break
+            self.bytes[upload_id] += data
+            self._advance(upload_id)
+        self._advance(upload_id)
+        self.ends.put_nowait(body.end)
+        return body.end
+
+    def _advance(self, upload_id: UploadId) -> None:
+        upload = self.records[upload_id]
+        offset = len(self.bytes[upload_id])
+        status = Status.COMPLETE if offset == upload.length else Status.RECEIVING
+        self.records[upload_id] = replace(upload, offset=offset, status=status)
+
+
+class OpenAccess:
+    """Lets everybody in, but for the token ``bad``."""
+
+    def __init__(self) -> None:
+        self.refusal_status: int | None = None
+        self.seen: list[str | None] = []
+
+    async def for_creation(self, bearer: str | None, metadata: Metadata) -> Principal:
+        return self._judge(bearer)
+
+    async def for_upload(self, bearer: str | None, scope: str) -> Principal:
+        return self._judge(bearer)
+
+    def _judge(self, bearer: str | None) -> Principal:
+        self.seen.append(bearer)
+        if bearer == "bad":
+            raise TokenInvalid("bad…")
+        return ANYBODY
+
+
+@dataclass(kw_only=True)
+class Rig:
+    """A running site and what stands behind it."""
+
+    site: Site
+    uploads: MemoryUploads
+    access: OpenAccess
+    checks: dict[str, bool]
+    counted: list[tuple[str, int, str | None]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.site.port}/upload/"
+
+    async def wire(self) -> Wire:
+        return await Wire.to(self.url)
+
+    async def an_upload(self, wire: Wire, length: int = 100, **headers: str) -> str:
+        """Make an upload over ``wire``; its path."""
+        made = await wire.request("POST", "/upload/", {**TUS, "Upload-Length": str(length)})
+        assert made.status == 201, made
+        return "/upload/" + made.location.rpartition("/")[2]
+
+    def bytes_of(self, path: str) -> bytes:
+        return bytes(self.uploads.bytes[path.rpartition("/")[2]])
+
+
+@asynccontextmanager
+async def running(**settings: object) -> AsyncIterator[Rig]:
+    """A site with these settings on a free port; stopped at the end."""
+    uploads, access, checks = MemoryUploads(), OpenAccess(), {"state": True}
+    counted: list[tuple[str, int, str | None]] = []
+
+    async def ready() -> dict[str, bool]:
+        return checks
+
+    async def page() -> tuple[bytes, str]:
+        return b"figures 1\n", "text/plain"
+
+    def answered(method: str, status: int, code: str | None, seconds: float) -> None:
+        counted.append((method, status, code))
+
+    parts = SiteParts(uploads=uploads, access=access, ready=ready, metrics=page, answered=answered)
+    site = await start_site(parts, HttpSettings.model_validate({"port": 0, **settings}))
+    rig = Rig(site=site, uploads=uploads, access=access, checks=checks, counted=counted)
+    try:
+        yield rig
+    finally:
+        await site.stop(1.0)

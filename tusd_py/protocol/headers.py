@@ -1,0 +1,171 @@
+"""The names of all header fields, and the grammar of those that carry upload facts.
+
+``parse_x`` takes a field value as it came and returns its meaning or raises InvalidHeader;
+``build_x`` makes a value that ``parse_x`` of a client would take. Nothing else may escape.
+"""
+
+from collections.abc import Iterable
+from email.utils import formatdate
+from typing import Final, Protocol
+
+from tusd_py.core.errors import HeadersTooLarge, InvalidHeader, InvalidMetadata
+from tusd_py.core.metadata import Metadata, parse_pairs
+from tusd_py.core.rules import MAX_LENGTH
+
+ACCESS_CONTROL_ALLOW_CREDENTIALS: Final = "Access-Control-Allow-Credentials"
+ACCESS_CONTROL_ALLOW_HEADERS: Final = "Access-Control-Allow-Headers"
+ACCESS_CONTROL_ALLOW_METHODS: Final = "Access-Control-Allow-Methods"
+ACCESS_CONTROL_ALLOW_ORIGIN: Final = "Access-Control-Allow-Origin"
+ACCESS_CONTROL_EXPOSE_HEADERS: Final = "Access-Control-Expose-Headers"
+ACCESS_CONTROL_MAX_AGE: Final = "Access-Control-Max-Age"
+ACCESS_CONTROL_REQUEST_METHOD: Final = "Access-Control-Request-Method"
+ALLOW: Final = "Allow"
+AUTHORIZATION: Final = "Authorization"
+CACHE_CONTROL: Final = "Cache-Control"
+CONNECTION: Final = "Connection"
+CONTENT_DIGEST: Final = "Content-Digest"
+CONTENT_LENGTH: Final = "Content-Length"
+CONTENT_TYPE: Final = "Content-Type"
+CONTENT_TYPE_OPTIONS: Final = "X-Content-Type-Options"
+DATE: Final = "Date"
+EXPECT: Final = "Expect"
+FORWARDED: Final = "Forwarded"
+HOST: Final = "Host"
+LOCATION: Final = "Location"
+METHOD_OVERRIDE: Final = "X-HTTP-Method-Override"
+ORIGIN: Final = "Origin"
+REPR_DIGEST: Final = "Repr-Digest"
+REQUESTED_WITH: Final = "X-Requested-With"
+REQUEST_ID: Final = "X-Request-ID"
+RETRY_AFTER: Final = "Retry-After"
+SERVER: Final = "Server"
+TRANSFER_ENCODING: Final = "Transfer-Encoding"
+TUS_CHECKSUM_ALGORITHM: Final = "Tus-Checksum-Algorithm"
+TUS_EXTENSION: Final = "Tus-Extension"
+TUS_MAX_SIZE: Final = "Tus-Max-Size"
+TUS_RESUMABLE: Final = "Tus-Resumable"
+TUS_VERSION: Final = "Tus-Version"
+UPGRADE: Final = "Upgrade"
+UPLOAD_CHECKSUM: Final = "Upload-Checksum"
+UPLOAD_COMPLETE: Final = "Upload-Complete"
+UPLOAD_CONCAT: Final = "Upload-Concat"
+UPLOAD_DEFER_LENGTH: Final = "Upload-Defer-Length"
+UPLOAD_DRAFT_INTEROP_VERSION: Final = "Upload-Draft-Interop-Version"
+UPLOAD_EXPIRES: Final = "Upload-Expires"
+UPLOAD_LENGTH: Final = "Upload-Length"
+UPLOAD_LIMIT: Final = "Upload-Limit"
+UPLOAD_METADATA: Final = "Upload-Metadata"
+UPLOAD_OFFSET: Final = "Upload-Offset"
+VARY: Final = "Vary"
+WWW_AUTHENTICATE: Final = "WWW-Authenticate"
+X_FORWARDED_HOST: Final = "X-Forwarded-Host"
+X_FORWARDED_PROTO: Final = "X-Forwarded-Proto"
+
+OFFSET_OCTET_STREAM: Final = "application/offset+octet-stream"
+JSON: Final = "application/json"
+
+_MAX_DIGITS: Final = len(str(MAX_LENGTH))
+_OWS: Final = " \t"
+
+
+class Fields(Protocol):
+    """The header fields of a request: names without regard to case, repeated lines apart."""
+
+    def getall(self, key: str, default: list[str], /) -> list[str]: ...
+
+
+def single(fields: Fields, name: str) -> str | None:
+    """The value of a field that may stand there once; None where it is absent.
+
+    Lines that say the same are one line (a proxy may have doubled it); lines that differ have no
+    meaning. RFC 9110, 5.5: white space around a value is not part of it.
+    """
+    lines = fields.getall(name, [])
+    if not lines:
+        return None
+    value = lines[0].strip(_OWS)
+    if len(lines) > 1 and any(line.strip(_OWS) != value for line in lines[1:]):
+        raise InvalidHeader(name, "given once")
+    return value
+
+
+def parse_bytes(name: str, text: str) -> int:
+    """tus 1.0: "The value MUST be a non-negative integer." At most what a file offset can be."""
+    # str.isdigit() takes "²" and int() takes " 5" and "1_0"; the grammar takes neither.
+    if text.isascii() and text.isdigit():
+        digits = text.lstrip("0") or "0"
+        # Long texts are refused before they become a number: int() takes quadratic time.
+        if len(digits) <= _MAX_DIGITS and (number := int(digits)) <= MAX_LENGTH:
+            return number
+    raise InvalidHeader(name, f"a whole number from 0 to {MAX_LENGTH}")
+
+
+def build_bytes(number: int) -> str:
+    return str(number)
+
+
+def parse_defer_length(text: str) -> bool:
+    """tus 1.0, "Upload-Defer-Length": "The Upload-Defer-Length value MUST be 1."."""
+    if text != "1":
+        raise InvalidHeader(UPLOAD_DEFER_LENGTH, "1")
+    return True
+
+
+def parse_metadata(lines: Iterable[str], *, max_bytes: int) -> Metadata:
+    """The metadata of all ``Upload-Metadata`` lines, byte for byte.
+
+    tus 1.0 wants unique keys. One known client (tusc) adds a line of its own to its user's and so
+    repeats ``filename``: of a key that stood in an earlier line the earlier value counts. A key
+    twice in one line is refused.
+    """
+    merged: list[str] = []
+    seen: set[str] = set()
+    for line in lines:
+        text = line.strip(_OWS)
+        if not text:
+            continue
+        pairs = [pair for pair in text.split(",") if _key_of(pair) not in seen]
+        seen.update(map(_key_of, pairs))
+        merged.extend(pairs)
+    wire = ",".join(merged)
+    try:
+        size = len(wire.encode("utf-8"))
+    except UnicodeEncodeError as exc:
+        raise InvalidMetadata("is not UTF-8 text") from exc
+    if size > max_bytes:
+        raise HeadersTooLarge()
+    parse_pairs(wire)
+    return Metadata(wire)
+
+
+def _key_of(pair: str) -> str:
+    return pair.strip(_OWS).partition(" ")[0]
+
+
+def build_metadata(metadata: Metadata) -> str:
+    """The value that the client specified, less what must not be kept."""
+    return metadata.wire
+
+
+def parse_media_type(text: str | None) -> str:
+    """Type and subtype in lower case, without parameters; empty where there is none."""
+    return "" if text is None else text.partition(";")[0].strip(_OWS).lower()
+
+
+def parse_bearer(text: str | None) -> str | None:
+    """The token of ``Authorization: Bearer``; None for other schemes (RFC 6750, 2.1)."""
+    if text is None:
+        return None
+    scheme, _, token = text.strip(_OWS).partition(" ")
+    return (token.strip(_OWS) or None) if scheme.lower() == "bearer" else None
+
+
+def build_date(unix_seconds: float) -> str:
+    """IMF-fixdate, as RFC 9110 wants senders to write it; whole seconds, never later."""
+    return formatdate(int(unix_seconds), usegmt=True)
+
+
+def build_retry_after(seconds: float) -> str:
+    """Whole seconds, at least one, never earlier than asked for."""
+    whole = int(seconds)
+    return str(max(1, whole if whole >= seconds else whole + 1))

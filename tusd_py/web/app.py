@@ -1,0 +1,284 @@
+"""The edge of the server: finds the resource, frames its answer, ends the exchange in order.
+
+The low level of ``aiohttp.web`` is used, without its router and middlewares: a table of a few
+paths needs neither, and nothing may happen between the head of a request and the checks of its
+resource (aiohttp's own would send ``100 Continue`` there).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPMethod
+from typing import Final
+
+from aiohttp import web
+
+from tusd_py.core.errors import (
+    ExpectationFailed,
+    InternalError,
+    MethodUnknown,
+    NotFound,
+    UploadError,
+)
+from tusd_py.protocol import headers as h
+from tusd_py.protocol import tus1
+from tusd_py.protocol.answers import Answer
+from tusd_py.web.body import RequestBody
+from tusd_py.web.exchange import UNPARSED, Answered, Exchange, Framer, Resource, Sent
+from tusd_py.web.handler import Connection
+from tusd_py.web.request_id import REQUEST_ID, choose_request_id
+from tusd_py.web.settings import HttpSettings
+
+log = logging.getLogger(__name__)
+
+METHODS: Final = frozenset(method.value for method in HTTPMethod)
+QUIET: Final = frozenset({"HEAD", "OPTIONS", "GET"})
+"""Methods whose successes are logged for debugging only."""
+NO_ROUTE: Final = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Where resources are. One entry makes another known."""
+
+    exact: Mapping[str, Resource]
+    prefixes: tuple[tuple[str, Resource], ...]
+    """Each ends with a slash; without it the path is served as well."""
+
+    def find(self, path: str) -> tuple[Resource, str] | None:
+        """The resource at ``path`` and the rest of the path that is its own."""
+        if (resource := self.exact.get(path)) is not None:
+            return resource, ""
+        for prefix, resource in self.prefixes:
+            if path.startswith(prefix):
+                return resource, path[len(prefix) :]
+            if len(path) + 1 == len(prefix) and prefix.startswith(path):
+                return resource, ""
+        return None
+
+
+class Edge:
+    """Answers requests. ``is_stopping`` makes each answer the last of its connection."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        framer: Framer,
+        settings: HttpSettings,
+        *,
+        refusal_status: Callable[[], int | None] = lambda: None,
+        answered: Answered = lambda method, status, code, seconds: None,
+    ) -> None:
+        self._routes = routes
+        self._framer = framer
+        self._settings = settings
+        self._refusal_status = refusal_status
+        self._answered = answered
+        self._running = 0
+        self._all_answered = asyncio.Event()
+        self._all_answered.set()
+        self.is_stopping = False
+
+    async def wait_until_idle(self) -> None:
+        """Returns when no request is being answered."""
+        await self._all_answered.wait()
+
+    # ------------------------------------------------------------------ one request
+
+    async def handle(self, request: web.BaseRequest) -> Sent:
+        """Answer one request, whatever it is. Only cancellation comes out."""
+        began = time.perf_counter()
+        self._running += 1
+        self._all_answered.clear()
+        request_id = choose_request_id(request.headers.get(h.REQUEST_ID))
+        marker = REQUEST_ID.set(request_id)
+        exchange = self._exchange(request, request_id)
+        try:
+            resource, answer = await self._answer(exchange)
+            sent = await self._send(exchange, resource, answer)
+            self._note(exchange, resource, answer, time.perf_counter() - began)
+            return sent
+        finally:
+            exchange.body.close()
+            REQUEST_ID.reset(marker)
+            self._running -= 1
+            if self._running == 0:
+                self._all_answered.set()
+
+    async def handle_unparsed(self, request: web.BaseRequest, error: UploadError) -> Sent:
+        """Answer what is not HTTP, or not enough of it. It is the last of its connection."""
+        began = time.perf_counter()
+        exchange = self._exchange(request, choose_request_id(None))
+        answer = tus1.build_error(error, method="", request_id=exchange.request_id)
+        sent = await self._send(exchange, None, answer)
+        self._note(exchange, None, answer, time.perf_counter() - began)
+        return sent
+
+    def _exchange(self, request: web.BaseRequest, request_id: str) -> Exchange:
+        connection = request.protocol
+        assert isinstance(connection, Connection)  # we made it
+        announced = announced_bytes(request)
+        settings = self._settings
+        expects = (
+            request.headers.get(h.EXPECT, "").strip().lower() == "100-continue"
+            and request.version >= (1, 1)
+            and announced != 0
+        )
+        return Exchange(
+            request=request,
+            connection=connection,
+            method=request.method,
+            tail="",
+            request_id=request_id,
+            body=RequestBody(
+                request.content,
+                announced,
+                transport=connection.transport,
+                awaits_invitation=expects,
+                idle_seconds=settings.body_idle_seconds,
+                min_bytes_per_second=settings.min_bytes_per_second,
+            ),
+            announced_bytes=announced,
+        )
+
+    async def _answer(self, exchange: Exchange) -> tuple[Resource | None, Answer]:
+        resource: Resource | None = None
+        error: UploadError
+        try:
+            exchange.method = effective_method(exchange.request)
+            resource = self._find(exchange)
+            check_expectation(exchange.request)
+            return resource, await resource.answer(exchange)
+        except UploadError as exc:
+            error = exc
+        except Exception:
+            log.exception("request_failed", extra={"route": resource.name if resource else None})
+            error = InternalError()
+        return resource, tus1.build_error(
+            error,
+            method=exchange.method,
+            request_id=exchange.request_id,
+            refusal_status=self._refusal_status(),
+        )
+
+    def _find(self, exchange: Exchange) -> Resource:
+        path = exchange.request.rel_url.raw_path
+        if path == "*" and exchange.method == "OPTIONS":
+            path = self._settings.base_path  # of the server as a whole: what it offers
+        found = self._routes.find(path)
+        if found is None:
+            raise NotFound()
+        resource, exchange.tail = found
+        return resource
+
+    # ------------------------------------------------------------------ the end of it
+
+    async def _send(self, exchange: Exchange, resource: Resource | None, answer: Answer) -> Sent:
+        request, connection, body = exchange.request, exchange.connection, exchange.body
+        unread = self._unread_bytes(exchange)
+        keep_alive = (
+            unread is not None
+            and request.keep_alive
+            # What follows a wish for another protocol may be in that protocol.
+            and request.method not in ("CONNECT", UNPARSED)
+            and h.UPGRADE not in request.headers
+            and not connection.ends_after_this
+            and not (self.is_stopping and not connection.has_more)
+        )
+        data = self._framer.frame(answer, request, exchange.request_id, keep_alive=keep_alive)
+        if not connection.send(data) and resource is not None:
+            await resource.unsent(answer)
+        await connection.flush(self._settings.answer_seconds)
+        if keep_alive and unread and not await self._drain(exchange):
+            keep_alive = False
+        # A body that is complete leaves nothing behind that could make the kernel send a RST,
+        # unless a parser that lost its way left bytes unread.
+        if not keep_alive and (not request.content.is_eof() or connection.ends_after_this):
+            body.close()
+            await connection.linger(
+                self._settings.refusal_drain_bytes, self._settings.refusal_drain_seconds
+            )
+        return Sent(answer.status, keep_alive)
+
+    def _unread_bytes(self, exchange: Exchange) -> int | None:
+        """How much of the body has not come yet; None where the connection cannot go on after it:
+        too much, an unknown amount, or perhaps nothing at all."""
+        content = exchange.request.content
+        if content.is_eof():
+            return 0
+        if exchange.body.is_uninvited or exchange.announced_bytes is None:
+            return None
+        if content.exception() is not None:
+            return None
+        rest = exchange.announced_bytes - exchange.body.received_bytes
+        return rest if rest <= self._settings.refusal_drain_bytes else None
+
+    async def _drain(self, exchange: Exchange) -> bool:
+        """Throw the rest of the body away; whether it came in time."""
+        content = exchange.request.content
+        exchange.body.close()
+        try:
+            async with asyncio.timeout(self._settings.refusal_drain_seconds):
+                while not content.is_eof():
+                    await content.readany()
+        except TimeoutError:
+            return False
+        except Exception as exc:  # whatever was set on the stream: the client went
+            log.debug("drain_ended", extra={"reason": repr(exc)})
+            return False
+        return True
+
+    def _note(
+        self, exchange: Exchange, resource: Resource | None, answer: Answer, seconds: float
+    ) -> None:
+        self._answered(exchange.method, answer.status, answer.code, seconds)
+        quiet = answer.status < 400 and exchange.method in QUIET
+        level = logging.DEBUG if quiet else logging.INFO
+        if not log.isEnabledFor(level):
+            return
+        log.log(
+            level,
+            "request",
+            extra={
+                "method": exchange.method,
+                "route": resource.name if resource else NO_ROUTE,
+                "status": answer.status,
+                "code": answer.code,
+                "received_bytes": exchange.body.received_bytes,
+                "seconds": round(seconds, 6),
+                "request_id": exchange.request_id,
+            },
+        )
+
+
+def announced_bytes(request: web.BaseRequest) -> int | None:
+    """Size of the body; None where it is chunked, 0 where there is none. The parser has refused
+    values that are no numbers."""
+    fields = request.headers
+    if h.TRANSFER_ENCODING in fields:
+        return None
+    length = fields.get(h.CONTENT_LENGTH)
+    return 0 if length is None else int(length)
+
+
+def effective_method(request: web.BaseRequest) -> str:
+    """tus 1.0, "X-HTTP-Method-Override": the header is the method, whatever stands on the wire.
+
+    Compared without case: one known client writes ``Patch``.
+    """
+    override = request.headers.get(h.METHOD_OVERRIDE)
+    if override is None:
+        return request.method
+    method = override.strip().upper()
+    if method not in METHODS:
+        raise MethodUnknown()
+    return method
+
+
+def check_expectation(request: web.BaseRequest) -> None:
+    """RFC 9110, 10.1.1: another expectation than 100-continue may be answered with 417."""
+    expectation = request.headers.get(h.EXPECT)
+    if expectation is not None and expectation.strip().lower() != "100-continue":
+        raise ExpectationFailed()

@@ -1,0 +1,224 @@
+"""Our own aiohttp connection: errors in our words, half-closed clients answered, orderly ends.
+
+What aiohttp's ``RequestHandler`` does not do, and what is done here instead:
+
+* its own error answers carry neither our headers nor our body: ``_make_error_handler``;
+* a broken chunked body leaves its reader waiting for ever: the stream is told (``data_received``);
+* a client that closes its sending half is dropped with its answer unsent: ``eof_received``;
+* a refused body is read for a time without bound in bytes, then the connection is closed with bytes
+  unread, which makes the kernel send a RST that can destroy the answer: ``linger``.
+
+It rests on a few private names of aiohttp 3.14; ``check_aiohttp`` says at start where one is gone.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from tusd_py.core.errors import BadRequest, HeadersTooLarge, MethodUnknown, UploadError
+from tusd_py.web.body import BodyBroken
+
+log = logging.getLogger(__name__)
+
+Handle = Callable[[web.BaseRequest], Awaitable[Any]]
+HandleError = Callable[[web.BaseRequest, UploadError], Awaitable[Any]]
+
+# Where llhttp stops at the method aiohttp quotes the line: a token there is an unknown method.
+_METHOD_LINE: Final = re.compile(r"\bb['\"]([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})(?: |['\"])")
+_PRIVATE: Final = (
+    "_messages",
+    "_waiter",
+    "_request_count",
+    "_force_close",
+    "_upgraded",
+)
+
+
+def check_aiohttp() -> None:
+    """Raises RuntimeError where the installed aiohttp lacks a private name that is used here."""
+    known = set(RequestHandler.__slots__) | set(RequestHandler.__mro__[1].__slots__)  # type: ignore[attr-defined]
+    missing = [name for name in _PRIVATE if name not in known]
+    missing += [
+        name for name in ("_make_error_handler", "start") if not hasattr(RequestHandler, name)
+    ]
+    if missing:
+        raise RuntimeError(f"this aiohttp lacks {', '.join(missing)}; install another 3.x version")
+
+
+class Connection(RequestHandler):
+    """One client connection."""
+
+    __slots__ = (
+        "_discarded",
+        "_gone",
+        "_handle_error",
+        "_has_half_closed",
+        "_is_broken",
+        "_last_payload",
+    )
+
+    def __init__(self, manager: "EdgeServer", **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._handle_error: HandleError = manager.handle_error
+        self._is_broken = False
+        """The parser lost its way: not one byte more is given to it."""
+        self._has_half_closed = False
+        self._last_payload: StreamReader | None = None
+        """The body of the request that was parsed last: no other can be incomplete."""
+        self._discarded: int | None = None
+        """How many bytes may still be thrown away; None while they are parsed."""
+        self._gone: asyncio.Future[None] | None = None
+
+    # ------------------------------------------------------------------ questions
+
+    @property
+    def is_idle(self) -> bool:
+        """No request is being answered or waits for that."""
+        waiter = self._waiter
+        return (waiter is not None and not waiter.done()) or self._request_count == 0
+
+    @property
+    def ends_after_this(self) -> bool:
+        """Nothing can follow the request that is being answered."""
+        return self._is_broken or (self._has_half_closed and not self._messages)
+
+    @property
+    def has_more(self) -> bool:
+        """Requests that came in a pipeline behind the present one."""
+        return bool(self._messages)
+
+    # ------------------------------------------------------------------ what the transport calls
+
+    def data_received(self, data: bytes) -> None:
+        if self._discarded is not None:
+            self._discard(len(data))
+            return
+        if self._is_broken:
+            return
+        super().data_received(data)
+        if not self._messages:
+            return
+        message, payload = self._messages[-1]
+        if hasattr(message, "should_close"):
+            self._last_payload = payload
+            return
+        # Every error of the parser, also in the middle of a body, comes as a message of its own.
+        self._is_broken = True
+        self._end_open_body(BodyBroken())
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """The client has nothing more to send. True keeps our half open for its answers."""
+        self._has_half_closed = True
+        self._set_gone()
+        if self._discarded is not None or self.is_idle:
+            return None
+        self._end_open_body(ConnectionResetError("the client closed its half within a body"))
+        return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._set_gone()
+
+    def _end_open_body(self, exc: Exception) -> None:
+        stream = self._last_payload  # the one before it is at its end, or this had not been parsed
+        if stream is not None and not stream.is_eof() and stream.exception() is None:
+            stream.set_exception(exc)
+
+    # ------------------------------------------------------------------ answers
+
+    def send(self, data: bytes) -> bool:
+        """Write an answer; False where the client has gone already."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
+        transport.write(data)
+        return True
+
+    async def flush(self, seconds: float) -> None:
+        """Wait while the client takes nothing; cut it off where that lasts too long."""
+        if not self.writing_paused:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._drain_helper()
+        except TimeoutError:
+            log.info("client_takes_no_answer")
+            if self.transport is not None:
+                self.transport.abort()
+        except ConnectionError:
+            self.force_close()
+
+    async def linger(self, max_bytes: int, seconds: float) -> None:
+        """After the last answer: close our half, throw away what still comes, up to a bound.
+
+        No parser sees any of it. Closing at once would answer it with a RST, on which the client's
+        kernel may forget the answer before the client has read it.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing() or self._has_half_closed:
+            return
+        self._discarded = max_bytes
+        self._gone = self._loop.create_future()
+        if transport.can_write_eof():
+            transport.write_eof()
+        with suppress(RuntimeError):
+            transport.resume_reading()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._gone
+        if self.transport is not None:
+            self.transport.close()
+
+    def _discard(self, size: int) -> None:
+        self._discarded = (self._discarded or 0) - size
+        if self._discarded <= 0 and self.transport is not None:
+            # Not closed yet: the client is held back instead, and gets its time to read.
+            with suppress(RuntimeError):
+                self.transport.pause_reading()
+
+    def _set_gone(self) -> None:
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+    # ------------------------------------------------------------------ errors of the parser
+
+    def _make_error_handler(self, err_info: Any) -> Handle:
+        error = _translate(err_info.exc)
+
+        async def handle(request: web.BaseRequest) -> Any:
+            return await self._handle_error(request, error)
+
+        return handle
+
+
+def _translate(exc: BaseException) -> UploadError:
+    """Which of our errors aiohttp's parser meant."""
+    log.debug("bad_request", extra={"reason": repr(exc)[:500]})
+    if isinstance(exc, LineTooLong):
+        return HeadersTooLarge()
+    text = exc.message if isinstance(exc, HttpProcessingError) else ""
+    if "Too many" in text:
+        return HeadersTooLarge()
+    if isinstance(exc, BadHttpMethod) and _METHOD_LINE.search(text):
+        return MethodUnknown()
+    return BadRequest()
+
+
+class EdgeServer(web.Server):
+    """Makes a ``Connection`` of each connection, with the settings on purpose."""
+
+    def __init__(self, handle: Handle, handle_error: HandleError, **kwargs: Any) -> None:
+        super().__init__(handle, handler_cancellation=False)
+        self.handle_error = handle_error
+        self._connection_kwargs = kwargs
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._connection_kwargs)

@@ -1,0 +1,153 @@
+"""Starting to listen and stopping in order."""
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+
+from tusd_py.protocol.cors import Cors
+from tusd_py.web.app import Edge, Routes
+from tusd_py.web.exchange import Answered, Framer, MetricsPage, Readiness, Resource
+from tusd_py.web.forwarded import PublicAddress
+from tusd_py.web.handler import Connection, EdgeServer, check_aiohttp
+from tusd_py.web.health import Live, Ready
+from tusd_py.web.metrics_page import Figures
+from tusd_py.web.settings import HttpSettings
+from tusd_py.web.uploads import AccessService, UploadService, UploadsResource
+
+log = logging.getLogger(__name__)
+
+CANCEL_SECONDS = 3.0
+"""What a cancelled request gets to commit what it has."""
+FIELD_NAME_BYTES = 256
+"""Room for a field's name beside the longest value."""
+
+
+def _count_nothing(method: str, status: int, code: str | None, seconds: float) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteParts:
+    """What the edge is made of; ``compose`` puts it together."""
+
+    uploads: UploadService
+    access: AccessService
+    ready: Readiness
+    metrics: MetricsPage | None = None
+    """None: /metrics is not served."""
+    answered: Answered = _count_nothing
+
+
+class Site:
+    """A listening server. Made by ``start_site``."""
+
+    def __init__(
+        self,
+        parts: SiteParts,
+        edge: Edge,
+        endpoint: UploadsResource,
+        readiness: Ready,
+        server: EdgeServer,
+    ) -> None:
+        self._uploads = parts.uploads
+        self._edge = edge
+        self._endpoint = endpoint
+        self._readiness = readiness
+        self._server = server
+        self._listener: asyncio.Server | None = None
+
+    async def listen(self, settings: HttpSettings, sock: socket.socket | None) -> None:
+        loop = asyncio.get_running_loop()
+        if sock is not None:
+            self._listener = await loop.create_server(
+                self._server, sock=sock, backlog=settings.backlog
+            )
+        else:
+            self._listener = await loop.create_server(
+                self._server, settings.host, settings.port, backlog=settings.backlog
+            )
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """What is listened on; asyncio's own views of them."""
+        return tuple(self._listener.sockets) if self._listener is not None else ()
+
+    @property
+    def port(self) -> int:
+        """The port of the first socket; 0 on a Unix socket or after the stop."""
+        for sock in self.sockets:
+            name = sock.getsockname()
+            if isinstance(name, tuple):
+                return int(name[1])
+        return 0
+
+    async def stop(self, seconds: float) -> None:
+        """Accept nothing more, end running bodies with what they have, wait for their answers.
+
+        Returns within ``seconds`` and a few more for requests that have to be cancelled then.
+        """
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        self._edge.is_stopping = self._endpoint.is_stopping = self._readiness.is_stopping = True
+        self._uploads.stop()
+        # One turn, so that requests that have arrived are begun and get their answers.
+        await asyncio.sleep(0)
+        for connection in self._server.connections:
+            if isinstance(connection, Connection) and connection.is_idle:
+                connection.force_close()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._edge.wait_until_idle()
+        except TimeoutError:
+            log.warning("stop_cancels_requests", extra={"seconds": seconds})
+        await self._server.shutdown(CANCEL_SECONDS)
+
+
+async def start_site(
+    parts: SiteParts, settings: HttpSettings, sock: socket.socket | None = None
+) -> Site:
+    """Listen on ``sock``, or where the settings say. Raises OSError where that cannot be."""
+    check_aiohttp()
+    address = PublicAddress(settings.base_path, settings.public_url, settings.trusted_proxies)
+    endpoint = UploadsResource(
+        parts.uploads, parts.access, address, max_metadata_bytes=settings.max_metadata_bytes
+    )
+    readiness = Ready(parts.ready)
+    exact: dict[str, Resource] = {"/health/live": Live(), "/health/ready": readiness}
+    if settings.metrics and parts.metrics is not None:
+        exact["/metrics"] = Figures(parts.metrics)
+    cors = Cors(
+        settings.cors_origins,
+        credentials=settings.cors_credentials,
+        extra_allowed=settings.cors_extra_allowed,
+        extra_exposed=settings.cors_extra_exposed,
+    )
+    edge = Edge(
+        Routes(exact, ((settings.base_path, endpoint),)),
+        Framer(cors),
+        settings,
+        refusal_status=lambda: parts.access.refusal_status,
+        answered=parts.answered,
+    )
+    site = Site(parts, edge, endpoint, readiness, make_server(edge, settings))
+    await site.listen(settings, sock)
+    return site
+
+
+def make_server(edge: Edge, settings: HttpSettings) -> EdgeServer:
+    """aiohttp with every setting on purpose."""
+    return EdgeServer(
+        edge.handle,
+        edge.handle_unparsed,
+        keepalive_timeout=settings.keepalive_seconds,
+        tcp_keepalive=True,
+        access_log=None,  # ours has the fields we want
+        max_line_size=settings.max_line_bytes,
+        max_field_size=settings.max_metadata_bytes + FIELD_NAME_BYTES,
+        max_headers=settings.max_headers,
+        lingering_time=0,  # ours is bounded in bytes as well
+        read_bufsize=settings.read_buffer_bytes,
+        auto_decompress=False,  # an offset counts the bytes on the wire
+    )
