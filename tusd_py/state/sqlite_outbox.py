@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from tusd_py.state import sqlite_events as tables
-from tusd_py.state.base import DeadLetter, Delivery, Outbox
+from tusd_py.state.base import DeadLetter, Delivery, Outbox, StateError
 from tusd_py.state.sqlite_events import Claimant
 from tusd_py.state.sqlite_uploads import Workshop
 
@@ -36,7 +36,7 @@ class SqliteOutbox(Outbox):
         until = claimant.now + claim_seconds
 
         def give_back(claimed: Sequence[Delivery]) -> None:
-            if claimed:
+            with suppress(StateError):  # being closed: a dead process claims nothing
                 self._shop.writer.submit(
                     partial(tables.unclaim, deliveries=claimed, process=claimant.process)
                 )

@@ -92,6 +92,8 @@ class Peers:
             fd = os.open(self._directory / f"{name}.lock", os.O_RDWR)
         except FileNotFoundError:
             return False
+        except OSError:
+            return True  # nobody can tell (no descriptor left): then the deadline decides
         try:
             # Shared, so that two that ask at once do not take each other for the process.
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -118,9 +120,10 @@ class Peers:
         """To all peers, for any thread but the event loop's (it may list the directory)."""
         now = time.monotonic()
         if now - self._others_at > PEERS_KEPT_SECONDS:
-            names = (entry.removesuffix(".sock") for entry in os.listdir(self._directory))
-            self._others = tuple(n for n in names if n != self.name and _NAME.fullmatch(n))
             self._others_at = now
+            with suppress(OSError):  # a hint only
+                names = {entry.removesuffix(".sock") for entry in os.listdir(self._directory)}
+                self._others = tuple(n for n in names if n != self.name and _NAME.fullmatch(n))
         for name in self._others:
             self.send(name, text)
 

@@ -23,12 +23,13 @@ from tusd_py.state.base import (
     LeaseGone,
     Purpose,
     Seen,
+    StateError,
     Taken,
     UploadState,
     Visit,
 )
-from tusd_py.state.sqlite_committer import GroupThread
 from tusd_py.state.sqlite_due import list_due
+from tusd_py.state.sqlite_groups import GroupThread
 from tusd_py.state.sqlite_handover import Handover
 from tusd_py.state.sqlite_leases import SELECT_UPLOAD, Grant, Held, LeaseBook, insert_values
 from tusd_py.state.sqlite_peers import Peers
@@ -290,10 +291,11 @@ class SqliteUploads(UploadState):
         """A lease was granted to a caller that is gone."""
         upload_id, holder, _ = held
         shop = self._shop
-        shop.writer.submit(
-            partial(shop.book.release, held=held),
-            on_done=lambda _: shop.handover.let_go(upload_id, holder),
-        )
+        with suppress(StateError):  # being closed: then the lock file says that nobody holds it
+            shop.writer.submit(
+                partial(shop.book.release, held=held),
+                on_done=lambda _: shop.handover.let_go(upload_id, holder),
+            )
 
     def _stored(self, events: Sequence[Row], earlier: Upload | None) -> None:
         """Events were committed, unless an ``earlier`` upload was found instead."""
