@@ -25,7 +25,7 @@ class EventKind(StrEnum):
     TERMINATED = "upload.terminated"
     EXPIRED = "upload.expired"
     INTERRUPTED = "upload.interrupted"
-    """No writer for a while; told once per gap, its sequence numbers the gaps from 1."""
+    """No writer for a while; told once per gap, whose beginning in ms is its sequence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

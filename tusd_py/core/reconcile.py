@@ -47,12 +47,14 @@ def reconcile(
         return None  # [facts-rule] termination removes the facts before it is answered
     if row.status in (Status.COMPLETE, Status.REJECTED, Status.INVALID, Status.TERMINATING):
         return Reconciled(row, must_sync=False, lost_bytes=0)
-    length = row.length if row.length is not None else remains.facts.length
+    length = row.length
+    if length is None and remains.facts.length is not None and remains.facts.length >= row.offset:
+        length = remains.facts.length  # declared, and not committed yet
     if remains.mark is not None:
         return Reconciled(_completed(row, remains.mark), must_sync=False, lost_bytes=0)
 
     restarted = present_boot_id != row.writer.boot_id
-    claimed = _believed(row, remains.size, restarted=restarted, durability=durability)
+    claimed = _believed(row, remains.size, restarted=restarted)
     offset = min(claimed, remains.size)
     if length is not None:
         offset = min(offset, length)
@@ -74,11 +76,12 @@ def reconcile(
     )
 
 
-def _believed(row: Upload, size: int, *, restarted: bool, durability: Durability) -> int:
+def _believed(row: Upload, size: int, *, restarted: bool) -> int:
     """The offset that record and file size together speak for."""
     if restarted:
-        # [synced-number] the record may be newer than the pages that reached the medium
-        return row.offset if durability is Durability.POWER else row.synced_offset
+        # [synced-number] the record may be newer than the pages that reached the medium. With
+        # ``power`` both are the same, unless the record was written before that was set.
+        return row.synced_offset
     if row.offset < row.suspect_length:
         return row.offset  # [no-cut] the length says nothing here
     return max(row.offset, size)

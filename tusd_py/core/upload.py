@@ -108,7 +108,7 @@ class Upload:
     expires_at: float | None = None
     finished_at: float | None = None
     interruptions: int = 0
-    """How often "no writer for a while" was told: the sequence of that event."""
+    """How often "no writer for a while" was told."""
     is_interrupted: bool = False
     """That was told for the present gap."""
     digests: tuple[tuple[str, str], ...] = ()

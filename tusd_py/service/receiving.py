@@ -192,8 +192,8 @@ class _Progress:
     def final(self, appended: Appended) -> Upload:
         """The record after an append that ended by itself."""
         synced = self._synced
-        if self._store.durability is Durability.POWER and appended.error is None:
-            synced = appended.offset
+        if self._store.durability is Durability.POWER:
+            synced = appended.offset  # so the store promises, however the append ended
         return replace(self._upload, offset=appended.offset, synced_offset=synced)
 
     async def close(self) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 from tusd_py.core.errors import UploadLocked, UploadUnknown
 from tusd_py.core.events import Event, EventKind, event_of
-from tusd_py.core.facts import Remains, upload_of
+from tusd_py.core.facts import Facts, Remains, upload_of
 from tusd_py.core.identity import check_owner
 from tusd_py.core.reconcile import Reconciled, reconcile
+from tusd_py.core.rules import Limits
 from tusd_py.core.upload import GONE, Status, Upload
 from tusd_py.service.observer import Observer
 from tusd_py.state.base import (
@@ -53,10 +54,16 @@ class Settler:
     """Takes leases and reconciles. Without state of its own."""
 
     def __init__(
-        self, state: UploadState, store: ByteStore, observer: Observer, now: Callable[[], float]
+        self,
+        state: UploadState,
+        store: ByteStore,
+        limits: Limits,
+        observer: Observer,
+        now: Callable[[], float],
     ) -> None:
         self._state = state
         self._store = store
+        self._limits = limits
         self._observer = observer
         self._now = now
 
@@ -70,15 +77,23 @@ class Settler:
             if found.upload.status in GONE:
                 raise UploadUnknown()
             return found
-        if found.is_settled:
-            return Held(found.lease, found.upload)
         try:
+            if found.is_settled:
+                return await self._sign(found, visit.purpose)
             return await self._settle(found, visit)
         except LeaseGone:
             raise
         except BaseException:
             await let_go(self._state, found.lease)
             raise
+
+    async def _sign(self, taken: Taken, purpose: Purpose) -> Held:
+        """Before the first byte the record names the machine whose restart would lose it."""
+        upload = taken.upload
+        if purpose is Purpose.APPEND and upload.writer != self._state.boot:
+            upload = replace(upload, writer=self._state.boot)
+            await self._state.commit(taken.lease, upload, release=False)
+        return Held(taken.lease, upload)
 
     async def _take(self, visit: Visit) -> Taken | Seen:
         for _ in range(ADOPTION_TRIES):
@@ -90,7 +105,7 @@ class Settler:
                 raise UploadUnknown()
             check_owner(visit.principal, remains.facts.owner)
             try:
-                taken = await self._state.adopt(upload_of(remains.facts))
+                taken = await self._state.adopt(self._made_anew(remains.facts))
             except LeaseBusy as busy:
                 if busy.retry_after_seconds > 0:
                     raise
@@ -99,6 +114,11 @@ class Settler:
             self._observer.swept("adopted")
             return taken
         raise UploadLocked()
+
+    def _made_anew(self, facts: Facts) -> Upload:
+        """Facts hold the expiry of the creation; progress may have put it off since."""
+        upload = upload_of(facts)
+        return replace(upload, expires_at=self._limits.expiry_after_progress(upload, self._now()))
 
     async def _settle(self, taken: Taken, visit: Visit) -> Held | Seen:
         """[lease-only] Only here do boot, generation and offset change, before the first byte."""

@@ -131,9 +131,10 @@ class Sweeper:
         silent_for = now - upload.changed_at
         events = []
         if not upload.is_interrupted and silent_for >= self._settings.interrupted_after_seconds:
-            number = upload.interruptions + 1
-            upload = replace(upload, is_interrupted=True, interruptions=number)
-            events = [event_of(upload, EventKind.INTERRUPTED, occurred_at=now, sequence=number)]
+            upload = replace(upload, is_interrupted=True, interruptions=upload.interruptions + 1)
+            # A gap is known by when it began: a count would begin anew after a rebuild.
+            gap = int(upload.changed_at * 1000)
+            events = [event_of(upload, EventKind.INTERRUPTED, occurred_at=now, sequence=gap)]
             self._parts.observer.upload_event(EventKind.INTERRUPTED)
         await self._parts.state.commit(held.lease, upload, events, release=True)
         self._parts.observer.swept("settled")

@@ -70,7 +70,7 @@ class Parts:
     """Template of the place of finished files; None: they stay where they are."""
 
     def settler(self) -> Settler:
-        return Settler(self.state, self.store, self.observer, self.now)
+        return Settler(self.state, self.store, self.settings.limits, self.observer, self.now)
 
     def receiver(self) -> Receiver:
         return Receiver(self.state, self.store, self.settings, self.observer, self.now)
