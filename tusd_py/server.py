@@ -18,6 +18,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+from prometheus_client import disable_created_metrics
+
 from tusd_py import compose
 from tusd_py.announce import Announcement
 from tusd_py.auth.keys import KeyUnusable
@@ -32,7 +34,7 @@ from tusd_py.stores.base import StoreError
 from tusd_py.web.request_id import present_request_id
 from tusd_py.web.site import Site, SiteParts, start_site
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tusd_py.server")  # not __main__, which a worker's module is called
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -56,6 +58,7 @@ def run(
 ) -> int:
     """Serve until told to stop; the exit code."""
     configure_logs(tree.log, request_id=present_request_id)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the page, for nothing that is not in the samples
     try:
         with asyncio.Runner(loop_factory=_loop_factory(tree.process.uvloop)) as runner:
             return runner.run(_serve(tree, announcement, listen_fd, parent_fd))
@@ -110,7 +113,7 @@ async def _start_site(parts: SiteParts, tree: Tree, listen_fd: int | None) -> Si
         return await start_site(parts, tree.http, listener)
     except OSError as exc:
         where = f"{tree.http.host}:{tree.http.port}"
-        raise ConfigError([f"cannot listen on {where}: {exc.strerror or exc}"]) from exc
+        raise ConfigError([f"cannot listen on {where}: {os.strerror(exc.errno or 0)}"]) from exc
 
 
 class StopSignal:
@@ -173,16 +176,17 @@ async def _stop(
 async def _background(engine: compose.Engine) -> AsyncIterator["Background"]:
     """Sweeper and dispatcher while the context lasts; they are cancelled and waited for."""
     background = Background(engine)
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(keep_alive("sweeper", background.sweep)),
-            group.create_task(keep_alive("dispatcher", background.dispatch)),
-        ]
-        try:
-            yield background
-        finally:
-            for task in tasks:
-                task.cancel()
+    # No TaskGroup: it would wrap what fails in the body, and these two fail in no way of their own.
+    tasks = [
+        asyncio.create_task(keep_alive("sweeper", background.sweep)),
+        asyncio.create_task(keep_alive("dispatcher", background.dispatch)),
+    ]
+    try:
+        yield background
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 class Background:

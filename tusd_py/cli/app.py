@@ -163,6 +163,8 @@ def _add_config(app: App, session: Session) -> None:
         return commands.show_config(session, as_json=json)
 
     @config.command
-    def init(file: str = "-", /, *, json: Json = False) -> int:
+    def init(
+        file: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-", /, *, json: Json = False
+    ) -> int:
         """Write a file of every setting, commented, at its default (to "-": print it)."""
         return commands.init_config(file, as_json=json)

@@ -53,7 +53,8 @@ class ListWish:
 
 
 def print_token(session: Session, wish: TokenWish, *, as_json: bool) -> int:
-    configure_logs(session.tree.log)
+    # Not a word about the development key: the output goes into other commands.
+    configure_logs(session.tree.log.model_copy(update={"level": "error"}))
     keys = compose.load_key_ring(session.tree).keys
     token = mint_token(session, keys, wish)
     life = session.tree.auth.settings.token_seconds if wish.seconds is None else wish.seconds

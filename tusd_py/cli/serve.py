@@ -11,6 +11,7 @@ from tusd_py.announce import Announcement
 from tusd_py.auth.base import AuthMode
 from tusd_py.cli.session import Session
 from tusd_py.config import Tree
+from tusd_py.logs import configure_logs
 
 NOT_REPEATED = ("http.", "log.", "process.", "upload.", "outbox.", "hooks")
 """Settings that make no difference to the commands of the banner."""
@@ -35,7 +36,9 @@ def serve(session: Session, *, ready_fd: int | None = None, as_json: bool = Fals
     compose.check(tree)
     banner = "{ready}" if as_json else build_banner(session)
     if tree.process.workers > 1:
-        compose.load_key_ring(tree)  # a fault of the key shows here, once
+        # A fault of the key shows here, once; the workers say which key it is.
+        configure_logs(tree.log.model_copy(update={"level": "error"}))
+        compose.load_key_ring(tree)
         plan = {
             "host": tree.http.host,
             "port": tree.http.port,

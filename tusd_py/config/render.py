@@ -97,9 +97,8 @@ def build_file() -> str:
         lines += ["", f"[{name}]"]
         if name in tree.FAMILIES and "kind" not in model.model_fields:
             table, usual = tree.FAMILIES[name]
-            if len(table) > 1 or name != "auth":
-                lines += ["", *_comment(f"One of: {', '.join(sorted(table))}.")]
-                lines.append(f"#kind = {to_toml(usual)}")
+            lines += ["", *_comment(f"One of: {', '.join(sorted(table))}.")]
+            lines.append(f"#kind = {to_toml(usual)}")
         for key, info in model.model_fields.items():
             lines += _setting(name, key, info)
     for kind in registry.HOOKS:
