@@ -176,38 +176,60 @@ class Engine:
         )
 
 
-@asynccontextmanager
-async def open_engine(
-    tree: Tree, *, observer: Observer | None = None, records_only: bool = False
-) -> AsyncIterator[Engine]:
-    """Store and state open, everything in between wired; closed in reverse.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All parts, made and not opened."""
+
+    tree: Tree
+    store: ByteStore
+    state: StateStore
+    hooks: Sequence[Hook]
+    observer: Observer
+    machine: Machine
+    records_only: bool
+
+
+def plan(tree: Tree, *, observer: Observer | None = None, records_only: bool = False) -> Plan:
+    """Make all parts. Blocks (imports, secrets), so it is done before a loop runs.
 
     ``records_only``: for commands that look at records; no store is opened and no hook's code runs.
     """
     machine = this_machine(tree.process.host_name)
-    watcher = SilentObserver() if observer is None else observer
-    hooks = [] if records_only else build_hooks(tree)
     store = build_store(tree)
-    state = build_state(tree, machine, store.durability)
+    return Plan(
+        tree=tree,
+        store=store,
+        state=build_state(tree, machine, store.durability),
+        hooks=[] if records_only else build_hooks(tree),
+        observer=SilentObserver() if observer is None else observer,
+        machine=machine,
+        records_only=records_only,
+    )
+
+
+@asynccontextmanager
+async def open_engine(made: Plan) -> AsyncIterator[Engine]:
+    """Store and state open, everything in between wired; closed in reverse."""
+    tree, store, state = made.tree, made.store, made.state
     parts = Parts(
         state=state,
         store=store,
-        gates=build_gates(tree, hooks, watcher),
+        gates=build_gates(tree, made.hooks, made.observer),
         settings=tree.upload,
-        observer=watcher,
-        now=machine.now,
+        observer=made.observer,
+        now=made.machine.now,
         randomness=token_bytes,
         destination=tree.store.settings.destination,
     )
     async with AsyncExitStack() as stack:
-        for hook in hooks:
+        for hook in made.hooks:
             stack.push_async_callback(hook.close)
-        if not records_only:
+        if not made.records_only:
             await store.open()
             stack.push_async_callback(store.close)
         await state.open()
         stack.push_async_callback(state.close)
-        yield Engine(tree, store, state, parts, Uploads(parts), _subscriptions(hooks))
+        yield Engine(tree, store, state, parts, Uploads(parts), _subscriptions(made.hooks))
 
 
 def _subscriptions(hooks: Sequence[Hook]) -> dict[str, Subscription]:

@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import disable_created_metrics
@@ -28,6 +29,7 @@ from tusd_py.hooks.kinds import HookUnusable
 from tusd_py.host import HostUnsupported
 from tusd_py.logs import configure_logs
 from tusd_py.metrics import Metrics
+from tusd_py.service.access import Access
 from tusd_py.service.outbox import Dispatcher
 from tusd_py.state.base import StateError
 from tusd_py.stores.base import StoreError
@@ -49,6 +51,15 @@ DRAIN_SHARE: Final = 0.15
 MAX_HANDED_BYTES: Final = 16 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was made before the loop runs, because that blocks."""
+
+    plan: compose.Plan
+    access: Access
+    metrics: Metrics
+
+
 def run(
     tree: Tree,
     *,
@@ -56,21 +67,15 @@ def run(
     listen_fd: int | None = None,
     parent_fd: int | None = None,
 ) -> int:
-    """Serve until told to stop; the exit code."""
+    """Serve until told to stop; the exit code. Raises what keeps it from starting: ConfigError,
+    KeyUnusable, HookUnusable, HostUnsupported, StoreError, StateError."""
     configure_logs(tree.log, request_id=present_request_id)
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the page, for nothing that is not in the samples
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory(tree.process.uvloop)) as runner:
-            return runner.run(_serve(tree, announcement, listen_fd, parent_fd))
-    except (ConfigError, KeyUnusable, HookUnusable, HostUnsupported) as exc:
-        return _fail(EXIT_CONFIGURATION, str(exc))
-    except (StateError, StoreError) as exc:
-        return _fail(EXIT_UNAVAILABLE, str(exc))
-
-
-def _fail(code: int, sentence: str) -> int:
-    log.error("start_failed", extra={"reason": sentence, "code": code})
-    return code
+    # Twice the page, for nothing that the samples do not say.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    metrics = Metrics(compose.hook_names(tree))
+    made = Made(compose.plan(tree, observer=metrics), compose.build_access(tree), metrics)
+    with asyncio.Runner(loop_factory=_loop_factory(tree.process.uvloop)) as runner:
+        return runner.run(_serve(made, announcement, listen_fd, parent_fd))
 
 
 def _loop_factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -88,16 +93,16 @@ def _loop_factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop] | None
 
 
 async def _serve(
-    tree: Tree, announcement: Announcement, listen_fd: int | None, parent_fd: int | None
+    made: Made, announcement: Announcement, listen_fd: int | None, parent_fd: int | None
 ) -> int:
     stop = StopSignal()
     stop.listen(parent_fd)
-    metrics = Metrics(compose.hook_names(tree))
-    access = compose.build_access(tree)
-    async with compose.open_engine(tree, observer=metrics) as engine:
+    tree = made.plan.tree
+    async with compose.open_engine(made.plan) as engine:
         await engine.state.register(list(engine.subscriptions))
         async with _background(engine) as background:
-            site = await _start_site(compose.site_parts(engine, access, metrics), tree, listen_fd)
+            parts = compose.site_parts(engine, made.access, made.metrics)
+            site = await _start_site(parts, tree, listen_fd)
             log.info("serving", extra={"host": tree.http.host, "port": site.port})
             announcement.tell(host=tree.http.host, port=site.port, path=tree.http.base_path)
             await stop.wait()
@@ -243,12 +248,19 @@ def main(arguments: list[str]) -> int:
     """A worker: ``--settings-fd N --listen-fd N --ready-fd N --parent-fd N``."""
     fds = dict(zip(arguments[::2], map(int, arguments[1::2]), strict=True))
     tree = read_handed(fds["--settings-fd"])
-    return run(
-        tree,
-        announcement=Announcement(ready_fd=fds["--ready-fd"]),
-        listen_fd=fds["--listen-fd"],
-        parent_fd=fds["--parent-fd"],
-    )
+    try:
+        return run(
+            tree,
+            announcement=Announcement(ready_fd=fds["--ready-fd"]),
+            listen_fd=fds["--listen-fd"],
+            parent_fd=fds["--parent-fd"],
+        )
+    except (ConfigError, KeyUnusable, HookUnusable, HostUnsupported) as exc:
+        log.error("start_failed", extra={"reason": str(exc)})
+        return EXIT_CONFIGURATION
+    except (StateError, StoreError) as exc:
+        log.error("start_failed", extra={"reason": str(exc)})
+        return EXIT_UNAVAILABLE
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ LONGEST_PAUSE_SECONDS: Final = 10.0
 MARGIN_SECONDS: Final = 2.0
 """Over ``stop_seconds``: then a worker is killed."""
 EXIT_CONFIGURATION: Final = 3
+EXIT_UNAVAILABLE: Final = 5
 STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -185,8 +186,8 @@ class Supervisor:
     def _note_death(self, worker: Worker, code: int) -> None:
         age = time.monotonic() - worker.started_at
         _tell("worker_died", pid=worker.process.pid, code=code, seconds=round(age, 1))
-        if code == EXIT_CONFIGURATION:
-            # It will not get better by trying again.
+        if code == EXIT_CONFIGURATION or (code == EXIT_UNAVAILABLE and not self._told_ready):
+            # It will not get better by trying again; or whoever starts us wants to know.
             self.failed_code = code
             for other in self.workers:
                 self._stop(other)

@@ -38,9 +38,11 @@ def _serve(rest: list[str], session: Session) -> int | None:
     """Serve, where the words say just that; None where the parser should look at them."""
     from tusd_py.cli.serve import serve
 
-    match rest:
+    words = [word for word in rest if word != "--json"]
+    as_json = len(words) < len(rest)
+    match words:
         case ["serve"]:
-            return serve(session)
+            return serve(session, as_json=as_json)
         case ["serve", "--ready-fd", number] if number.isdecimal():
-            return serve(session, ready_fd=int(number))
+            return serve(session, ready_fd=int(number), as_json=as_json)
     return None

@@ -62,12 +62,14 @@ def _add_serve(app: App, session: Session, *, with_settings: bool) -> None:
 
     @app.command(help_epilogue=epilogue)
     def serve(
-        *, ready_fd: Annotated[int | None, Parameter(name="--ready-fd", show=False)] = None
+        *,
+        ready_fd: Annotated[int | None, Parameter(name="--ready-fd", show=False)] = None,
+        json: Json = False,
     ) -> int:
         """Start the server. SIGTERM or SIGINT stops it gracefully, a second one at once."""
         from tusd_py.cli.serve import serve as start
 
-        return start(session, ready_fd=ready_fd)
+        return start(session, ready_fd=ready_fd, as_json=json)
 
 
 def _add_token(app: App, session: Session) -> None:

@@ -218,11 +218,12 @@ def _with_engine(
     """Run ``work`` on store, state and services as a server has them, without a network."""
 
     async def run() -> Result:
-        async with compose.open_engine(tree, records_only=records_only) as engine:
+        async with compose.open_engine(made) as engine:
             return await work(engine)
 
     tree = session.tree
     configure_logs(tree.log.model_copy(update={"level": "warning"}))
+    made = compose.plan(tree, records_only=records_only)
     return asyncio.run(run())
 
 
