@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPMethod
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -76,7 +76,7 @@ class Edge:
         self._settings = settings
         self._refusal_status = refusal_status
         self._answered = answered
-        self._running = 0
+        self._running: set[asyncio.Task[Any]] = set()
         self._all_answered = asyncio.Event()
         self._all_answered.set()
         self.is_stopping = False
@@ -85,13 +85,20 @@ class Edge:
         """Returns when no request is being answered."""
         await self._all_answered.wait()
 
+    async def cancel_all(self, seconds: float) -> None:
+        """End requests that go on for too long; each commits what it has in a short time."""
+        running = set(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=seconds)
+
     # ------------------------------------------------------------------ one request
 
     async def handle(self, request: web.BaseRequest) -> Sent:
         """Answer one request, whatever it is. Only cancellation comes out."""
         began = time.perf_counter()
-        self._running += 1
-        self._all_answered.clear()
+        task = self._begin()
         request_id = choose_request_id(request.headers.get(h.REQUEST_ID))
         marker = REQUEST_ID.set(request_id)
         exchange = self._exchange(request, request_id)
@@ -103,18 +110,32 @@ class Edge:
         finally:
             exchange.body.close()
             REQUEST_ID.reset(marker)
-            self._running -= 1
-            if self._running == 0:
-                self._all_answered.set()
+            self._finish(task)
 
     async def handle_unparsed(self, request: web.BaseRequest, error: UploadError) -> Sent:
         """Answer what is not HTTP, or not enough of it. It is the last of its connection."""
         began = time.perf_counter()
-        exchange = self._exchange(request, choose_request_id(None))
-        answer = tus1.build_error(error, method="", request_id=exchange.request_id)
-        sent = await self._send(exchange, None, answer)
-        self._note(exchange, None, answer, time.perf_counter() - began)
-        return sent
+        task = self._begin()
+        try:
+            exchange = self._exchange(request, choose_request_id(None))
+            answer = tus1.build_error(error, method="", request_id=exchange.request_id)
+            sent = await self._send(exchange, None, answer)
+            self._note(exchange, None, answer, time.perf_counter() - began)
+            return sent
+        finally:
+            self._finish(task)
+
+    def _begin(self) -> asyncio.Task[Any]:
+        task = asyncio.current_task()
+        assert task is not None  # aiohttp gives each request a task of its own
+        self._running.add(task)
+        self._all_answered.clear()
+        return task
+
+    def _finish(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not self._running:
+            self._all_answered.set()
 
     def _exchange(self, request: web.BaseRequest, request_id: str) -> Exchange:
         connection = request.protocol

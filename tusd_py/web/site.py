@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 3.0
 """What a cancelled request gets to commit what it has."""
+CLOSE_SECONDS = 0.5
+"""What connections get whose requests have ended."""
+BETWEEN_SECONDS = 0.005
 FIELD_NAME_BYTES = 256
 """Room for a field's name beside the longest value."""
 
@@ -51,21 +54,21 @@ class Site:
         server: EdgeServer,
     ) -> None:
         self._uploads = parts.uploads
-        self._edge = edge
+        self.edge = edge
         self._endpoint = endpoint
         self._readiness = readiness
-        self._server = server
+        self.server = server
         self._listener: asyncio.Server | None = None
 
     async def listen(self, settings: HttpSettings, sock: socket.socket | None) -> None:
         loop = asyncio.get_running_loop()
         if sock is not None:
             self._listener = await loop.create_server(
-                self._server, sock=sock, backlog=settings.backlog
+                self.server, sock=sock, backlog=settings.backlog
             )
         else:
             self._listener = await loop.create_server(
-                self._server, settings.host, settings.port, backlog=settings.backlog
+                self.server, settings.host, settings.port, backlog=settings.backlog
             )
 
     @property
@@ -90,19 +93,30 @@ class Site:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        self._edge.is_stopping = self._endpoint.is_stopping = self._readiness.is_stopping = True
+        self.edge.is_stopping = self._endpoint.is_stopping = self._readiness.is_stopping = True
         self._uploads.stop()
         # One turn, so that requests that have arrived are begun and get their answers.
         await asyncio.sleep(0)
-        for connection in self._server.connections:
-            if isinstance(connection, Connection) and connection.is_idle:
-                connection.force_close()
         try:
             async with asyncio.timeout(seconds):
-                await self._edge.wait_until_idle()
+                while self._close_idle():
+                    await self.edge.wait_until_idle()
+                    # Between two requests of a pipeline nothing runs.
+                    await asyncio.sleep(BETWEEN_SECONDS)
         except TimeoutError:
             log.warning("stop_cancels_requests", extra={"seconds": seconds})
-        await self._server.shutdown(CANCEL_SECONDS)
+            await self.edge.cancel_all(CANCEL_SECONDS)
+        await self.server.shutdown(CLOSE_SECONDS)
+
+    def _close_idle(self) -> bool:
+        """Close connections on which nothing happens; whether others are left."""
+        busy = False
+        for connection in self.server.connections:
+            if isinstance(connection, Connection) and connection.is_idle:
+                connection.force_close()
+            elif connection.connected:
+                busy = True
+        return busy
 
 
 async def start_site(

@@ -17,7 +17,5 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 @pytest.fixture
-async def wire(rig: Rig) -> AsyncIterator[Wire]:
-    wire = await rig.wire()
-    yield wire
-    await wire.close()
+async def wire(rig: Rig) -> Wire:
+    return await rig.wire()

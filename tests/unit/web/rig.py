@@ -23,6 +23,7 @@ from tusd_py.core.ids import ClientId, UploadId, VideoId
 from tusd_py.core.metadata import Metadata
 from tusd_py.core.upload import NO_BOOT, Status, Upload
 from tusd_py.streams import ByteSource, SourceEnd
+from tusd_py.web.handler import Connection
 from tusd_py.web.settings import HttpSettings
 from tusd_py.web.site import Site, SiteParts, start_site
 
@@ -56,6 +57,8 @@ class MemoryUploads:
         """Cleared: bodies are not read on."""
         self.before_answer = asyncio.Event()
         self.before_answer.set()
+        self.offsets: asyncio.Queue[int] = asyncio.Queue()
+        """Where a body stands after each read of it."""
         self.ends: asyncio.Queue[SourceEnd | None] = asyncio.Queue()
         self._numbers = itertools.count(1)
         self._readers: set[asyncio.Task[bytes]] = set()
@@ -112,6 +115,14 @@ class MemoryUploads:
         for reader in self._readers:
             reader.cancel()
 
+    async def reaches(self, offset: int) -> None:
+        """Wait until a body has come that far."""
+        while await self.offsets.get() < offset:
+            pass
+
+    def has_stopping_begun(self) -> bool:
+        return self.has_stopped
+
     def _fail(self) -> None:
         if self.fails_with:
             raise self.fails_with.pop(0)
@@ -131,15 +142,16 @@ class MemoryUploads:
             try:
                 data = await reader
             except asyncio.CancelledError:
-                if reader.cancelled() and self.has_stopped:
-                    break
-                raise
+                if not (reader.cancelled() and self.has_stopping_begun()):
+                    raise
+                break
             finally:
                 self._readers.discard(reader)
             if not data:
                 break
             self.bytes[upload_id] += data
             self._advance(upload_id)
+            self.offsets.put_nowait(self.records[upload_id].offset)
         self._advance(upload_id)
         self.ends.put_nowait(body.end)
         return body.end
@@ -179,20 +191,33 @@ class Rig:
     uploads: MemoryUploads
     access: OpenAccess
     checks: dict[str, bool]
+    checks_fail: bool = False
     counted: list[tuple[str, int, str | None]] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.site.port}/upload/"
 
     async def wire(self) -> Wire:
-        return await Wire.to(self.url)
+        """A new connection, closed with the rig at the latest."""
+        wire = await Wire.to(self.url)
+        self.wires.append(wire)
+        return wire
 
     async def an_upload(self, wire: Wire, length: int = 100, **headers: str) -> str:
         """Make an upload over ``wire``; its path."""
         made = await wire.request("POST", "/upload/", {**TUS, "Upload-Length": str(length)})
         assert made.status == 201, made
         return "/upload/" + made.location.rpartition("/")[2]
+
+    def connections(self) -> list[Connection]:
+        """The server's side of every connection."""
+        return [c for c in self.site.server.connections if isinstance(c, Connection)]
+
+    async def idle(self) -> None:
+        """Wait until no request is being answered."""
+        await self.site.edge.wait_until_idle()
 
     def bytes_of(self, path: str) -> bytes:
         return bytes(self.uploads.bytes[path.rpartition("/")[2]])
@@ -205,6 +230,8 @@ async def running(**settings: object) -> AsyncIterator[Rig]:
     counted: list[tuple[str, int, str | None]] = []
 
     async def ready() -> dict[str, bool]:
+        if rig.checks_fail:
+            raise OSError("the state is away")
         return checks
 
     async def page() -> tuple[bytes, str]:
@@ -219,4 +246,6 @@ async def running(**settings: object) -> AsyncIterator[Rig]:
     try:
         yield rig
     finally:
+        for wire in rig.wires:
+            await wire.close()
         await site.stop(1.0)

@@ -179,7 +179,6 @@ async def test_listed_origins_are_echoed_and_others_are_not() -> None:
         wire = await rig.wire()
         listed = await wire.request("OPTIONS", "/upload/", {"Origin": "https://a.example"})
         other = await wire.request("OPTIONS", "/upload/", {"Origin": "https://b.example"})
-        await wire.close()
     assert listed.headers["Access-Control-Allow-Origin"] == "https://a.example"
     assert listed.headers["Access-Control-Allow-Credentials"] == "true"
     assert "Access-Control-Allow-Origin" not in other.headers

@@ -1,0 +1,221 @@
+"""tus 1.0.0 without a wire: commands of fields, answers of outcomes."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from multidict import CIMultiDict
+
+from tusd_py.core import errors as e
+from tusd_py.core.errors import UploadError
+from tusd_py.core.identity import Owner
+from tusd_py.core.ids import ClientId, UploadId, VideoId
+from tusd_py.core.metadata import Metadata
+from tusd_py.core.upload import NO_BOOT, Status, Upload
+from tusd_py.protocol import tus1
+from tusd_py.protocol.answers import Answer
+
+ID = UploadId("0" * 32)
+BYTES = {"Content-Type": "application/offset+octet-stream"}
+
+
+def an_upload(**changes: object) -> Upload:
+    values: dict[str, object] = {
+        "id": ID,
+        "owner": Owner(VideoId("v"), ClientId("c")),
+        "length": 10,
+        "created_at": 0.0,
+        "creator": NO_BOOT,
+        "writer": NO_BOOT,
+        "offset": 4,
+        **changes,
+    }
+    return Upload(**values)  # type: ignore[arg-type]
+
+
+def all_errors(of: type[UploadError] = UploadError) -> Iterator[type[UploadError]]:
+    for error in of.__subclasses__():
+        if error.__module__ == e.__name__:
+            yield error
+        yield from all_errors(error)
+
+
+def test_every_error_has_a_status_and_a_code_of_its_own() -> None:
+    errors = set(all_errors())
+    assert errors == set(tus1.STATUS)
+    assert len({error.code for error in errors}) == len(errors)
+
+
+EXAMPLES = [
+    e.UploadLocked(0.2),
+    e.StateUnavailable(),
+    e.StorageFull(),
+    e.TooManyRequests(7.0),
+    e.GateRefused(status=451, sentence="no"),
+    e.GateRefused(status=200, sentence="no"),
+    e.InternalError(),
+    e.UploadUnknown(),
+    e.UploadDamaged(),
+    e.TokenInvalid("null"),
+    e.LeaseLost(),
+    e.BadRequest(),
+]
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=repr)
+@pytest.mark.parametrize("refusal_status", [None, 500, 403])
+def test_a_head_is_refused_with_404_or_told_to_come_again(
+    error: UploadError, refusal_status: int | None
+) -> None:
+    answer = tus1.build_error(error, method="HEAD", request_id="r", refusal_status=refusal_status)
+    assert answer.status in {401, 403, 404, 405, 412, 423}
+    assert (answer.status != 423) or int(answer.header("Retry-After") or "0") >= (
+        0 if isinstance(error, e.LeaseLost) else 1
+    )
+    assert answer.header("Upload-Offset") is None
+
+
+def test_a_refusal_has_the_operators_status_where_he_wants_one() -> None:
+    for error in (
+        e.TokenInvalid("null"),
+        e.VideoMismatch(token="a", metadata="b"),
+        e.ClientMismatch(token="a", metadata="b"),
+    ):
+        assert (
+            tus1.build_error(error, method="POST", request_id="r", refusal_status=500).status == 500
+        )
+    other = tus1.build_error(e.UploadUnknown(), method="POST", request_id="r", refusal_status=500)
+    assert other.status == 404
+
+
+def test_a_gate_chooses_its_status_among_refusals() -> None:
+    def status(told: int) -> int:
+        error = e.GateRefused(status=told, sentence="no")
+        return tus1.build_error(error, method="PATCH", request_id="r").status
+
+    assert (status(451), status(204), status(700)) == (451, 403, 403)
+
+
+def test_an_error_says_code_sentence_and_request() -> None:
+    answer = tus1.build_error(e.TokenInvalid("abc…"), method="POST", request_id="r1")
+    assert json.loads(answer.body) == {
+        "code": "ERR_TOKEN_INVALID",
+        "message": "token invalid (abc…)",
+        "request_id": "r1",
+    }
+    assert answer.header("WWW-Authenticate") == "Bearer"
+    assert answer.code == "ERR_TOKEN_INVALID"
+    lone = tus1.build_error(e.BadRequest("\udcff"), method="POST", request_id="r1")
+    assert json.loads(lone.body)["message"] == "?"
+
+
+def test_particular_errors_carry_what_the_client_needs() -> None:
+    def answer(error: UploadError, method: str = "PATCH") -> Answer:
+        return tus1.build_error(error, method=method, request_id="r")
+
+    assert answer(e.UnsupportedVersion("1.0.0")).header("Tus-Version") == "1.0.0"
+    assert answer(e.MethodNotAllowed(("HEAD", "PATCH"))).header("Allow") == "HEAD, PATCH"
+    assert answer(e.OffsetMismatch(stored=5, requested=3)).header("Upload-Offset") == "5"
+    assert answer(e.NotFound()).header("Tus-Resumable") == "1.0.0"
+    assert answer(e.NotFound(), "OPTIONS").header("Tus-Resumable") is None
+
+
+# ------------------------------------------------------------------ requests
+
+
+@pytest.mark.parametrize("values", [[], ["0.2.2"], ["1.0.0", "0.2.2"], [""], ["1.0"]])
+def test_another_version_is_not_processed(values: list[str]) -> None:
+    """TUS-CORE-07, TUS-CORE-39."""
+    with pytest.raises(e.UnsupportedVersion):
+        tus1.check_version(CIMultiDict([("Tus-Resumable", value) for value in values]))
+    tus1.check_version(CIMultiDict({"tus-resumable": " 1.0.0 "}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "announced", "outcome"),
+    [
+        ({"Upload-Length": "5"}, 0, 5),
+        ({"Upload-Length": "0", "Content-Type": "text/plain"}, 0, 0),
+        ({"Upload-Defer-Length": "1"}, 0, None),
+        ({"Upload-Length": "5", **BYTES}, None, 5),
+        ({}, 0, e.LengthMissing),
+        ({"Upload-Length": "x"}, 0, e.InvalidHeader),
+        ({"Upload-Defer-Length": "2"}, 0, e.InvalidHeader),
+        ({"Upload-Length": "5", "Upload-Defer-Length": "1"}, 0, e.InvalidHeader),
+        ({"Upload-Length": "5", "Content-Type": "text/plain"}, 3, e.UnsupportedMediaType),
+        ({"Upload-Length": "5"}, None, e.UnsupportedMediaType),
+        ({"Upload-Length": "5", "Upload-Concat": "partial"}, 0, e.UnsupportedExtension),
+        ({"Upload-Length": "5", "Upload-Metadata": "a b"}, 0, e.InvalidMetadata),
+    ],
+)
+def test_a_creation_is_read(
+    fields: dict[str, str], announced: int | None, outcome: int | type[UploadError] | None
+) -> None:
+    """TUS-CRE-07, TUS-CRE-08, TUS-CWU-05, TUS-DEF-01."""
+    if isinstance(outcome, type):
+        with pytest.raises(outcome):
+            tus1.parse_create(CIMultiDict(fields), announced, max_metadata_bytes=100)
+        return
+    command = tus1.parse_create(CIMultiDict(fields), announced, max_metadata_bytes=100)
+    assert (command.length, command.announced_bytes) == (outcome, announced)
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome"),
+    [
+        ({**BYTES, "Upload-Offset": "5"}, (5, None)),
+        ({**BYTES, "Upload-Offset": "5", "Upload-Length": "9"}, (5, 9)),
+        ({"Upload-Offset": "5"}, e.UnsupportedMediaType),
+        (BYTES, e.MissingHeader),
+        ({**BYTES, "Upload-Offset": "-5"}, e.InvalidHeader),
+        ({**BYTES, "Upload-Offset": "5", "Upload-Length": "x"}, e.InvalidHeader),
+    ],
+)
+def test_an_append_is_read(
+    fields: dict[str, str], outcome: tuple[int, int | None] | type[UploadError]
+) -> None:
+    """TUS-CORE-23, TUS-CORE-40, TUS-DEF-06."""
+    if isinstance(outcome, type):
+        with pytest.raises(outcome):
+            tus1.parse_append(CIMultiDict(fields), ID, 3)
+        return
+    command = tus1.parse_append(CIMultiDict(fields), ID, 3)
+    assert (command.offset, command.declared_length) == outcome
+
+
+# ------------------------------------------------------------------ answers
+
+
+def test_options_names_what_there_is() -> None:
+    """TUS-CORE-34, TUS-CORE-10, TUS-CORE-13, TUS-EXP-01."""
+    full = tus1.build_options(max_bytes=7, can_expire=True)
+    bare = tus1.build_options(max_bytes=None, can_expire=False)
+    assert (full.status, full.header("Tus-Max-Size")) == (204, "7")
+    assert (full.header("Tus-Extension") or "").endswith(",expiration")
+    assert bare.header("Tus-Max-Size") is None
+    assert "expiration" not in (bare.header("Tus-Extension") or "")
+
+
+def test_an_offset_is_told_with_the_length_or_that_it_is_deferred() -> None:
+    """TUS-CORE-16, TUS-CORE-17, TUS-DEF-03, TUS-DEF-05, TUS-CRE-10."""
+    known = tus1.build_offset(an_upload(metadata=Metadata("a YQ==")))
+    late = tus1.build_offset(an_upload(length=None))
+    assert (known.status, known.header("Upload-Length")) == (200, "10")
+    assert (known.header("Upload-Defer-Length"), known.header("Upload-Metadata")) == (
+        None,
+        "a YQ==",
+    )
+    assert (late.header("Upload-Length"), late.header("Upload-Defer-Length")) == (None, "1")
+    assert late.header("Upload-Metadata") is None
+
+
+def test_only_what_will_expire_says_when() -> None:
+    """TUS-EXP-02, TUS-EXP-03."""
+    going = tus1.build_appended(an_upload(expires_at=784111777.0))
+    done = tus1.build_appended(an_upload(expires_at=784111777.0, status=Status.COMPLETE))
+    made = tus1.build_created(an_upload(), "/upload/x")
+    assert going.header("Upload-Expires") == "Sun, 06 Nov 1994 08:49:37 GMT"
+    assert done.header("Upload-Expires") is None
+    assert (made.status, made.header("Location")) == (201, "/upload/x")
+    assert (made.header("Upload-Offset"), made.header("Upload-Expires")) == ("4", None)
+    assert tus1.build_terminated().status == 204
