@@ -78,7 +78,8 @@ class DiskStore(ByteStore):
         self.durability = settings.durability
         self._layout = Layout(settings.root)
         placed = settings.destination_root or settings.root.parent / "files"
-        self._placed_root = os.path.abspath(placed) if settings.destination else None
+        self._placed_root = os.fspath(placed) if settings.destination else None
+        self._start_directory = ""
         self._moves = settings.destination_mode == "move"
         self._threads = DiskThreads(writers=settings.writer_threads, syncers=settings.sync_threads)
         self._floor = SpaceFloor(self._layout.root, settings.min_free_bytes)
@@ -92,6 +93,7 @@ class DiskStore(ByteStore):
         await self._threads.files.run("opening the store", self._open)
 
     def _open(self) -> None:
+        self._start_directory = os.getcwd()
         _make_usable(self._layout.root, "store.root")
         if self._placed_root is not None:
             _make_usable(self._placed_root, "store.destination_root")
@@ -277,7 +279,7 @@ class DiskStore(ByteStore):
         return has_space
 
     def local_path(self, upload_id: UploadId) -> Path | None:
-        return Path(self._layout.bytes_file(upload_id))
+        return Path(self._start_directory, self._layout.bytes_file(upload_id))
 
     @property
     def _for_changes(self) -> Workers:

@@ -23,7 +23,7 @@ class Layout:
     """Paths below one root. Nothing but the id of an upload ever becomes one."""
 
     def __init__(self, root: Path) -> None:
-        self.root = os.path.abspath(root)
+        self.root = os.fspath(root)
 
     def directory(self, upload_id: UploadId) -> str:
         if parse_upload_id(upload_id) is None:
