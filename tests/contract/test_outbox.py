@@ -301,8 +301,11 @@ async def test_a_claim_of_a_cancelled_caller_is_free_again(state: StateStore) ->
         claiming.cancel()
         await asyncio.wait([claiming])
         if not claiming.cancelled():  # it was done by then
-            await state.postpone(claiming.result()[0], until=NOW)
-    assert len(await claim(state)) == 1
+            for delivery in claiming.result():
+                await state.postpone(delivery, until=NOW)
+    # What the last one got is handed back right after, perhaps behind this one's first try.
+    while not await claim(state):
+        pass
 
 
 async def test_what_failed_to_commit_changes_no_delivery(rig: StateRig) -> None:
