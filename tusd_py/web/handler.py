@@ -86,6 +86,11 @@ class Connection(RequestHandler):
         return (waiter is not None and not waiter.done()) or self._request_count == 0
 
     @property
+    def is_fresh(self) -> bool:
+        """Its first request has not come yet; it is probably on its way."""
+        return self._request_count == 0 and self.transport is not None
+
+    @property
     def ends_after_this(self) -> bool:
         """Nothing can follow the request that is being answered."""
         return self._is_broken or (self._has_half_closed and not self._messages)

@@ -22,6 +22,8 @@ CANCEL_SECONDS = 3.0
 CLOSE_SECONDS = 0.5
 """What connections get whose requests have ended."""
 BETWEEN_SECONDS = 0.005
+FRESH_SECONDS = 0.2
+"""What a connection that was just accepted gets to send its first request, at a stop."""
 FIELD_NAME_BYTES = 256
 """Room for a field's name beside the longest value."""
 
@@ -93,6 +95,7 @@ class Site:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        await self._first_requests()
         self.edge.is_stopping = self._endpoint.is_stopping = self._readiness.is_stopping = True
         self._uploads.stop()
         # One turn, so that requests that have arrived are begun and get their answers.
@@ -117,6 +120,15 @@ class Site:
             elif connection.connected:
                 busy = True
         return busy
+
+    async def _first_requests(self) -> None:
+        """Who was accepted a moment ago gets an answer: where another process listens on the same
+        socket, a restart refuses nobody. A connection that stays silent is not waited for."""
+        for _ in range(10):
+            connections = self.server.connections
+            if not any(isinstance(one, Connection) and one.is_fresh for one in connections):
+                return
+            await asyncio.sleep(FRESH_SECONDS / 10)
 
 
 async def start_site(
