@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -48,6 +48,8 @@ class MemoryUploads:
         self.terminated: list[str] = []
         self.fails_with: list[UploadError | Exception] = []
         """Raised by the next calls, before anything is read."""
+        self.answers_with: UploadError | None = None
+        """Raised by creations, after everything else."""
         self.reads_bodies = True
         self.has_stopped = False
         self.began = asyncio.Event()
@@ -80,6 +82,8 @@ class MemoryUploads:
         if command.announced_bytes != 0:
             await self._receive(upload_id, body)
         await self.before_answer.wait()
+        if self.answers_with is not None:
+            raise self.answers_with
         return self.records[upload_id]
 
     async def append(self, command: AppendBytes, principal: Principal, body: ByteSource) -> Upload:
@@ -194,6 +198,7 @@ class Rig:
     checks_fail: bool = False
     counted: list[tuple[str, int, str | None]] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
+    page: bytes = b"figures 1\n"
 
     @property
     def url(self) -> str:
@@ -215,12 +220,23 @@ class Rig:
         """The server's side of every connection."""
         return [c for c in self.site.server.connections if isinstance(c, Connection)]
 
+    async def lost(self) -> None:
+        """Wait until the server knows that its clients are gone."""
+        await until(lambda: all(c.transport is None for c in self.connections()))
+
     async def idle(self) -> None:
         """Wait until no request is being answered."""
         await self.site.edge.wait_until_idle()
 
     def bytes_of(self, path: str) -> bytes:
         return bytes(self.uploads.bytes[path.rpartition("/")[2]])
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Let the loop turn until it is so; the test's own time-out bounds it. For states of aiohttp
+    that no event tells of."""
+    while not is_so():  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -235,7 +251,7 @@ async def running(**settings: object) -> AsyncIterator[Rig]:
         return checks
 
     async def page() -> tuple[bytes, str]:
-        return b"figures 1\n", "text/plain"
+        return rig.page, "text/plain"
 
     def answered(method: str, status: int, code: str | None, seconds: float) -> None:
         counted.append((method, status, code))

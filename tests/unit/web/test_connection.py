@@ -359,10 +359,7 @@ async def test_a_creation_whose_client_left_before_the_answer_is_forgotten(
     await wire.send(b"abc")
     await rig.uploads.ends.get()
     await wire.reset()
-    while any(not c.is_idle for c in rig.connections()):
-        if all(c.transport is None for c in rig.connections()):
-            break
-        await asyncio.sleep(0)
+    await rig.lost()
     rig.uploads.before_answer.set()
     await rig.idle()
     assert rig.uploads.forgotten == [f"{1:032x}"]
