@@ -90,6 +90,22 @@ class Script(ByteSource):
         return self._end
 
 
+class WatchedAppending(Appending):
+    """An append whose first progress can be waited for."""
+
+    def __init__(self, upload_id: UploadId, offset: int, room: int, brake: Brake) -> None:
+        self._grown = threading.Event()
+        super().__init__(upload_id, offset, room, brake)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "offset" and value != self.start:
+            self._grown.set()
+
+    async def grown(self) -> None:
+        assert await asyncio.to_thread(self._grown.wait, PATIENCE_SECONDS), "nothing was written"
+
+
 class Gate:
     """Writes stop here until they are let through. Used from threads and from the loop."""
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.stores import PATIENCE_SECONDS, RIGS, Script, StoreRig, an_id, facts
+from tests.contract.stores import RIGS, Script, StoreRig, WatchedAppending, an_id, facts
 from tusd_py import registry
 from tusd_py.core.facts import CompletionMark, Remains
+from tusd_py.core.ids import UploadId
 from tusd_py.core.reconcile import Durability
 from tusd_py.stores.base import Appended, Appending, StoreError
 from tusd_py.streams import Brake, SourceEnd, StopReason
@@ -198,11 +199,9 @@ class TestAppending:
         """A few bytes do not wait for a batch to fill: a checkpoint would not count them."""
         await rig.store.prepare(facts())
         never, brake = asyncio.Event(), Brake()
-        appending = Appending(an_id(), 0, 100, brake)
+        appending = WatchedAppending(an_id(), 0, 100, brake)
         append = asyncio.create_task(rig.store.append(appending, Script(b"0123", never)))
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while appending.offset < 4:  # noqa: ASYNC110 (the progress has no event)
-                await asyncio.sleep(0.01)
+        await appending.grown()
         assert rig.contents(an_id()) == b"0123"
         brake.pull(StopReason.ASKED)
         assert await append == Appended(4, StopReason.ASKED)
@@ -432,7 +431,8 @@ class TestRemovingAndWalking:
         ids = {an_id(number << 100 | number) for number in range(60)}
         for one in ids:
             await rig.store.prepare(facts(int(one, 16)))
-        found, cursor, pages = [], None, 0
+        found: list[UploadId] = []
+        cursor, pages = None, 0
         while True:
             page = await rig.store.walk(cursor, orphan_age_seconds=0)
             assert not page.orphans

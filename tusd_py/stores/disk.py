@@ -107,21 +107,25 @@ class DiskStore(ByteStore):
 
     def _prepare(self, upload_id: UploadId, line: bytes) -> None:
         self._floor.check()
-        directory, path = self._layout.directory(upload_id), self._layout.facts_file(upload_id)
-        flags = os.O_CREAT | os.O_EXCL
+        directory = self._layout.directory(upload_id)
         try:
-            disk_files.write_once(path, line, flags=flags, sync=self._syncs_always)
+            self._make_facts(upload_id, line)
         except FileNotFoundError:
             os.makedirs(directory, disk_files.DIRECTORY_MODE, exist_ok=True)
+            self._make_facts(upload_id, line)
+        if self._syncs_always:
+            self._directories.sync_with_parent(directory)
+
+    def _make_facts(self, upload_id: UploadId, line: bytes) -> None:
+        path, flags = self._layout.facts_file(upload_id), os.O_CREAT | os.O_EXCL
+        try:
             disk_files.write_once(path, line, flags=flags, sync=self._syncs_always)
-        except FileExistsError:
-            raise
+        except (FileNotFoundError, FileExistsError):
+            raise  # nothing was made by us
         except OSError:
             # Half a line is as good as none, and nobody comes back for it.
             disk_files.remove_file(path)
             raise
-        if self._syncs_always:
-            self._directories.sync_with_parent(directory)
 
     async def load(self, upload_id: UploadId) -> Remains | None:
         return await self._threads.files.run("reading facts", lambda: self._load(upload_id))

@@ -13,6 +13,7 @@ class _Group:
     def __init__(self) -> None:
         self.done = threading.Event()
         self.error: OSError | None = None
+        self.requests = 0
 
 
 class _Directory:
@@ -46,12 +47,19 @@ class DirectorySyncs:
             if group is None:
                 group = directory.waiting = _Group()
                 leads = True
+            group.requests += 1
         if leads:
             self._lead(path, directory, group)
         else:
             group.done.wait()
         if group.error is not None:
             raise OSError(group.error.errno, group.error.strerror, path) from group.error
+
+    def waiting_requests(self, path: str) -> int:
+        """How many share the sync that has not started yet."""
+        with self._lock:
+            directory = self._directories.get(path)
+            return directory.waiting.requests if directory and directory.waiting else 0
 
     def _lead(self, path: str, directory: _Directory, group: _Group) -> None:
         with directory.running:
