@@ -1,0 +1,356 @@
+"""Real client libraries, and what phones do on the wire, against the real server on a bad line."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.rig import (
+    MIB,
+    assert_finished,
+    content,
+    hooked,
+    until,
+    until_stored,
+)
+from tests.support.clients import (
+    ClientRun,
+    JsOptions,
+    TuspyOptions,
+    running_js,
+    running_tuspy,
+    upload_js,
+    upload_tuspy,
+)
+from tests.support.java_client import JavaClient
+from tests.support.receiver import Receiver, receiving
+from tests.support.relay import Cut, Fault, Relay, relay_to
+from tests.support.server import Server, serving
+from tests.support.tus import video_metadata
+from tests.support.tuskit import TusKit, TusKitFailure
+from tests.support.wire import Hangup
+
+SIZE = 3 * MIB + 12_345
+PATIENT = (0, 100, 200, 400, 800, 1600, 3200, 3200)
+VERSIONS = (2, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A server, a bad line to it, a receiver of its events, and a file to upload."""
+
+    server: Server
+    relay: Relay
+    receiver: Receiver
+    file: Path
+    data: bytes
+
+    @property
+    def endpoint(self) -> str:
+        return self.relay.url(self.server.endpoint)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return video_metadata(self.server.mint(video_id="1001", client_id="7"), "1001", "7")
+
+    def js(self, version: int, **options: Any) -> JsOptions:
+        plain = JsOptions(endpoint=self.endpoint, file=self.file, version=version)
+        return replace(plain, metadata=self.metadata, **options)
+
+    def tuspy(self, **options: Any) -> TuspyOptions:
+        plain = TuspyOptions(endpoint=self.endpoint, file=self.file, metadata=self.metadata)
+        return replace(plain, **options)
+
+    async def judge(self, run: ClientRun) -> None:
+        """It succeeded, once, with one POST, and the file is as it was."""
+        assert run.succeeded and run.successes == 1, run.story()
+        assert len(run.of("POST")) == 1, run.story()
+        assert run.url is not None
+        await assert_finished(self.server, self.receiver, run.url, self.data)
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    file = tmp_path / "film.mp4"
+    data = content(SIZE)
+    file.write_bytes(data)
+    async with receiving() as receiver:
+        settings = hooked(tmp_path / "server", receiver)
+        async with (
+            serving(tmp_path / "server", settings) as server,
+            relay_to(server.endpoint) as relay,
+        ):
+            yield Place(server, relay, receiver, file, data)
+
+
+def never_from_zero(run: ClientRun) -> None:
+    """After the first PATCH no other one began at byte 0."""
+    offsets = [sent.offset for sent in run.of("PATCH")]
+    assert offsets[0] == 0 and len(offsets) > 1, run.story()
+    assert all(offset for offset in offsets[1:]), run.story()
+
+
+# ------------------------------------------------------------------ tus-js-client
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "chunked": {"chunk_size": MIB},
+    "creation-with-upload": {"upload_data_during_creation": True, "chunk_size": MIB},
+    "deferred": {"upload_length_deferred": True, "stream": True, "chunk_size": MIB},
+    "override": {"override_patch_method": True},
+    "request-id": {"add_request_id": True},
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("way", WAYS)
+async def test_tus_js_client_uploads(place: Place, version: int, way: str) -> None:
+    """With each option that changes what it sends, over a line that holds."""
+    run = await upload_js(place.js(version, **WAYS[way]))
+    await place.judge(run)
+    assert len(run.of("HEAD")) == 0, run.story()
+    if way == "creation-with-upload":
+        assert run.of("POST")[0].answer["upload-offset"] == str(MIB)
+    if way == "request-id":
+        for sent in run.requests:
+            assert sent.answer["x-request-id"] == sent.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("how", Cut)
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_tus_js_client_resumes_after_a_cut(place: Place, version: int, how: Cut) -> None:
+    """The line breaks twice in mid-body: it goes on from what the server has."""
+    # The creation has a connection of its own or shares one, so cuts count over all of them.
+    place.relay.cut_all_after(MIB, how)
+    async with running_js(place.js(version, retry_delays=PATIENT)) as run:
+        await place.relay.passed(MIB)
+        await run.saw(_patched_again(1))
+        place.relay.cut_all_after(MIB, how)
+        await run.wait()
+    await place.judge(run)
+    never_from_zero(run)
+    assert len(run.of("PATCH")) >= 3, run.story()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_tus_js_client_recovers_a_lost_last_answer(place: Place, version: int) -> None:
+    """All bytes came, the 204 did not: HEAD tells that it is finished."""
+    place.relay.default = Fault(lose_answer_after=SIZE)
+    async with running_js(place.js(version)) as run:
+        await until(lambda: any(one.closed.is_set() for one in place.relay.connections))
+        place.relay.default = Fault()
+        await run.wait()
+    await place.judge(run)
+    assert [sent.offset for sent in run.of("PATCH")] == [0]
+
+
+async def kill(server: Server) -> None:
+    await server.restart(kill=True)
+
+
+async def stop(server: Server) -> None:
+    await server.restart()
+
+
+RESTARTS = pytest.mark.parametrize("restart", [kill, stop], ids=["killed", "stopped"])
+
+
+@RESTARTS
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_tus_js_client_survives_a_restart_of_the_server(
+    place: Place, version: int, restart: Callable[[Server], Awaitable[None]]
+) -> None:
+    """The server ends in mid-body and comes back on its port: nothing starts from byte 0."""
+    place.relay.default = Fault(stall_after=2 * MIB)
+    async with running_js(place.js(version, retry_delays=PATIENT)) as run:
+        event = await run.saw("created") if version == 4 else {"uploadUrl": None}
+        await until(lambda: any(one.stalled.is_set() for one in place.relay.connections))
+        url = event["uploadUrl"] or run.url or _only_upload(place)
+        await until_stored(place.server, str(url), MIB)
+        place.relay.default = Fault()
+        await restart(place.server)
+        await run.wait()
+    await place.judge(run)
+    never_from_zero(run)
+
+
+async def test_tus_js_client_goes_on_in_another_run(place: Place, tmp_path: Path) -> None:
+    """The browser was closed, the server restarted: the stored address still leads to the bytes."""
+    storage = tmp_path / "urls.json"
+    place.relay.default = Fault(bytes_per_second=4 * MIB)
+    first = await upload_js(place.js(4, url_storage=storage, abort_after_bytes=MIB))
+    assert first.url is not None, first.story()
+    await kill(place.server)
+    place.relay.default = Fault()
+    second = await upload_js(place.js(4, url_storage=storage))
+    assert second.succeeded, second.story()
+    assert (second.of("POST"), second.url) == ([], first.url)
+    await assert_finished(place.server, place.receiver, first.url, place.data)
+
+
+async def test_six_uploads_survive_a_kill_together(place: Place) -> None:
+    """Uploads of both versions run at once when the server dies."""
+    place.relay.default = Fault(bytes_per_second=2 * MIB)
+    runs = [
+        asyncio.create_task(upload_js(place.js(version, retry_delays=PATIENT)))
+        for version in VERSIONS
+        for _ in range(3)
+    ]
+    await place.relay.passed(6 * MIB)
+    await kill(place.server)
+    place.relay.default = Fault()
+    for run in await asyncio.gather(*runs):
+        await place.judge(run)
+
+
+# ------------------------------------------------------------------ tuspy
+
+
+async def test_tuspy_uploads_in_chunks(place: Place) -> None:
+    """Over a line that holds."""
+    await place.judge(await upload_tuspy(place.tuspy(chunk_size=MIB)))
+
+
+async def test_tuspy_retries_after_cuts(place: Place) -> None:
+    """Cut by RST in mid-body, it asks for the offset and goes on."""
+    place.relay.cut_all_after(MIB + MIB // 2)
+    run = await upload_tuspy(place.tuspy(chunk_size=MIB))
+    await place.judge(run)
+    never_from_zero(run)
+    assert run.of("HEAD"), run.story()
+
+
+@RESTARTS
+async def test_tuspy_goes_on_after_a_restart(
+    place: Place, tmp_path: Path, restart: Callable[[Server], Awaitable[None]]
+) -> None:
+    """It stopped after a chunk; a later run finds its upload in its storage."""
+    storage = tmp_path / "urls.json"
+    options = place.tuspy(chunk_size=MIB, url_storage=storage)
+    async with running_tuspy(replace(options, stop_at=MIB)) as run:
+        await run.wait()
+        first_url = run.url
+    assert first_url is not None, run.story()
+    await restart(place.server)
+    again = await upload_tuspy(options)
+    assert again.succeeded and again.of("POST") == [], again.story()
+    assert all(sent.offset for sent in again.of("PATCH")), again.story()
+    await assert_finished(place.server, place.receiver, first_url, place.data)
+
+
+# ------------------------------------------------------------------ phones
+
+
+def java(place: Place, **options: Any) -> JavaClient:
+    return JavaClient(place.endpoint, place.metadata, **options)
+
+
+async def test_the_java_client_uploads(place: Place) -> None:
+    """Chunked bodies without Content-Length, an Expect on each, and an empty last PATCH."""
+    client = java(place, request_bytes=2 * MIB)
+    url = await client.upload(place.data)
+    assert all(one.continued for one in client.log if one.method == "PATCH")
+    await assert_finished(place.server, place.receiver, url, place.data)
+
+
+@pytest.mark.parametrize("how", Cut)
+async def test_the_java_client_resumes_after_a_cut(place: Place, how: Cut) -> None:
+    """A PATCH that breaks off is an I/O error to it; it asks and goes on."""
+    place.relay.add(Fault(), Fault(cut_after=2 * MIB + 5_000, how=how))
+    client = java(place)
+    url = await client.upload(place.data)
+    methods = [one.method for one in client.log]
+    offsets = [one.offset for one in client.log if one.method == "PATCH"]
+    assert methods.count("POST") == 1
+    assert offsets[0] == 0 and all(offsets[1:]) and len(offsets) > 1
+    await assert_finished(place.server, place.receiver, url, place.data)
+
+
+async def test_the_java_client_recovers_a_lost_last_answer(place: Place) -> None:
+    """The PATCH on what is finished gets its 100 too, without which this client gives up."""
+    place.relay.add(Fault(), Fault(lose_answer_after=SIZE))
+    client = java(place)
+    url = await client.upload(place.data)
+    assert [one.offset for one in client.log if one.method == "PATCH"] == [0, SIZE]
+    assert client.log[-1].continued
+    await assert_finished(place.server, place.receiver, url, place.data)
+
+
+@RESTARTS
+async def test_the_java_client_survives_a_restart(
+    place: Place, restart: Callable[[Server], Awaitable[None]]
+) -> None:
+    """Refused connections and 503 are tried again; bytes that arrived are not sent again."""
+    place.relay.add(Fault(), Fault(stall_after=2 * MIB))
+    client = java(place)
+    uploading = asyncio.create_task(client.upload(place.data))
+    connection = await place.relay.connection(1)
+    await connection.stalled.wait()
+    assert client.url is not None
+    await until_stored(place.server, client.url, MIB)
+    await restart(place.server)
+    url = await uploading
+    offsets = [one.offset for one in client.log if one.method == "PATCH"]
+    assert offsets[0] == 0 and all(offsets[1:])
+    await assert_finished(place.server, place.receiver, url, place.data)
+
+
+def ios(place: Place) -> TusKit:
+    return TusKit(place.endpoint, place.metadata)
+
+
+async def test_tuskit_uploads(place: Place) -> None:
+    """The address has no slash, each piece repeats the metadata, the statuses are exact."""
+    client = ios(place)
+    url = await client.upload(place.data)
+    assert {status for _, _, status in client.log} == {201, 204}
+    await assert_finished(place.server, place.receiver, url, place.data)
+
+
+async def test_tuskit_goes_on_after_kill_and_closed_app(place: Place) -> None:
+    """The app is closed, the server killed; the next run asks once and sends the rest."""
+    client = ios(place)
+    await client.upload(place.data, stop_after_chunks=2)
+    await kill(place.server)
+    url = await client.upload(place.data)
+    assert [entry for entry in client.log if entry[0] == "HEAD"] == [("HEAD", None, 200)]
+    offsets = [offset for method, offset, _ in client.log if method == "PATCH"]
+    assert offsets == sorted(set(offsets), key=lambda offset: offset or 0)
+    await assert_finished(place.server, place.receiver, url, place.data)
+
+
+async def test_tuskit_recovers_a_lost_last_answer(place: Place) -> None:
+    """It asks, and the offset is the length."""
+    client = ios(place)
+    await client.upload(place.data, stop_after_chunks=6)
+    place.relay.add(Fault(), Fault(cut_answer_after=0))
+    with pytest.raises((Hangup, ConnectionError, TusKitFailure)):
+        await client.upload(place.data)
+    url = await client.upload(place.data)
+    await assert_finished(place.server, place.receiver, url, place.data)
+
+
+# ------------------------------------------------------------------ looking
+
+
+def _patched_again(number: int) -> Callable[[dict[str, Any]], bool]:
+    """Likes the request event of a PATCH that starts behind byte 0, ``number`` times."""
+    seen = 0
+
+    def likes(event: dict[str, Any]) -> bool:
+        nonlocal seen
+        if event["event"] == "request" and int(event["headers"].get("upload-offset", 0)) > 0:
+            seen += 1
+        return seen >= number
+
+    return likes
+
+
+def _only_upload(place: Place) -> str:
+    """tus-js-client 2 does not tell the address before the end."""
+    (file,) = (place.server.data_directory / "uploads").glob("*/*.bin")
+    return file.stem
