@@ -31,7 +31,8 @@ def stored_file(server: Server, url: str) -> Path:
 
 
 def stored_bytes(server: Server, url: str) -> bytes:
-    return stored_file(server, url).read_bytes()
+    """What lies there; an upload of no bytes has no file."""
+    return stored_file(server, url).read_bytes() if stored_size(server, url) else b""
 
 
 def stored_size(server: Server, url: str) -> int:

@@ -6,6 +6,7 @@ cut, and no hole is made: where it is shorter than the position, bytes were lost
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -19,7 +20,8 @@ MAX_WRITE_BYTES: Final = 1024 * 1024
 """The brake is looked at before each of so many."""
 MAX_WRITE_PIECES: Final = 1024
 """What ``pwritev`` takes at once (IOV_MAX)."""
-SPACE_STEP_BYTES: Final = 64 * 1024 * 1024
+SPACE_STEP_BYTES: Final = 4 * 1024 * 1024
+"""All appends of a process together may go past the reserve by this much."""
 SPACE_STEP_SECONDS: Final = 1.0
 
 
@@ -29,10 +31,28 @@ class SpaceFloor:
     def __init__(self, path: str, min_free_bytes: int) -> None:
         self._path = path
         self._min_free_bytes = min_free_bytes
+        self._lock = threading.Lock()
+        self._unchecked_bytes = SPACE_STEP_BYTES
+        self._checked_at = 0.0
 
     def is_reached(self) -> bool:
         found = os.statvfs(self._path)
         return found.f_bavail * found.f_frsize <= self._min_free_bytes
+
+    def is_reached_before(self, count: int) -> bool:
+        """For appends, before each write of ``count`` bytes. What all of them write is counted
+        together: many at once must not eat up the reserve between two looks at it."""
+        now = time.monotonic()
+        with self._lock:
+            self._unchecked_bytes += count
+            if (
+                self._unchecked_bytes <= SPACE_STEP_BYTES
+                and now - self._checked_at < SPACE_STEP_SECONDS
+            ):
+                return False
+            if not (is_reached := self.is_reached()):
+                self._unchecked_bytes, self._checked_at = count, now
+            return is_reached
 
     def check(self) -> None:
         """Raises StoreFull where it is reached."""
@@ -52,7 +72,6 @@ class BytesWriter:
         self._floor = floor
         self._sync_entries = sync_entries
         self._descriptor: int | None = None
-        self._space_checked_at = (-SPACE_STEP_BYTES, 0.0)
         self.stop = False
         """Set by the event loop: write no more."""
         self.error: StoreError | None = None
@@ -119,10 +138,10 @@ class BytesWriter:
         while first < len(pieces):
             if self.stop or not self._appending.brake.may_write:
                 return False
-            if self._is_floor_reached():
+            batch, size = _batch(pieces, first)
+            if self._floor.is_reached_before(size):
                 self.is_full = True
                 return False
-            batch, size = _batch(pieces, first)
             # Opened as late as this: an append that may write nothing makes no file.
             descriptor = self._open() if self._descriptor is None else self._descriptor
             done = os.pwritev(descriptor, batch, self._appending.offset)
@@ -143,14 +162,6 @@ class BytesWriter:
         if (size := os.fstat(descriptor).st_size) < offset:
             raise StoreError(f"{self._path} has {size} bytes, fewer than the offset {offset}")
         return descriptor
-
-    def _is_floor_reached(self) -> bool:
-        offset, at = self._space_checked_at
-        now = time.monotonic()
-        if self._appending.offset - offset < SPACE_STEP_BYTES and now - at < SPACE_STEP_SECONDS:
-            return False
-        self._space_checked_at = (self._appending.offset, now)
-        return self._floor.is_reached()
 
 
 def _batch(pieces: list[Piece], first: int) -> tuple[list[Piece], int]:
