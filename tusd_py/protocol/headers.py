@@ -64,6 +64,8 @@ X_FORWARDED_PROTO: Final = "X-Forwarded-Proto"
 OFFSET_OCTET_STREAM: Final = "application/offset+octet-stream"
 JSON: Final = "application/json"
 
+TOO_MANY_BYTES: Final = MAX_LENGTH + 1
+"""What ``parse_bytes`` makes of every number that is larger than a file can be."""
 _MAX_DIGITS: Final = len(str(MAX_LENGTH))
 _OWS: Final = " \t"
 
@@ -90,14 +92,17 @@ def single(fields: Fields, name: str) -> str | None:
 
 
 def parse_bytes(name: str, text: str) -> int:
-    """tus 1.0: "The value MUST be a non-negative integer." At most what a file offset can be."""
+    """tus 1.0: "The value MUST be a non-negative integer."
+
+    The text sets no upper bound: a length that no file can have is well written and too large
+    (413), an offset like that is the wrong one (409). Both rules see ``TOO_MANY_BYTES``.
+    """
     # str.isdigit() takes "²" and int() takes " 5" and "1_0"; the grammar takes neither.
-    if text.isascii() and text.isdigit():
-        digits = text.lstrip("0") or "0"
-        # Long texts are refused before they become a number: int() takes quadratic time.
-        if len(digits) <= _MAX_DIGITS and (number := int(digits)) <= MAX_LENGTH:
-            return number
-    raise InvalidHeader(name, f"a whole number from 0 to {MAX_LENGTH}")
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidHeader(name, "a whole number of bytes")
+    digits = text.lstrip("0") or "0"
+    # Long texts never become a number: int() takes quadratic time.
+    return TOO_MANY_BYTES if len(digits) > _MAX_DIGITS else min(int(digits), TOO_MANY_BYTES)
 
 
 def build_bytes(number: int) -> str:
