@@ -16,6 +16,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from tusd_py.core.errors import (
+    BadRequest,
     ExpectationFailed,
     InternalError,
     MethodUnknown,
@@ -168,6 +169,7 @@ class Edge:
         resource: Resource | None = None
         error: UploadError
         try:
+            check_version(exchange.request)
             exchange.method = effective_method(exchange.request)
             resource = self._find(exchange)
             check_expectation(exchange.request)
@@ -284,15 +286,21 @@ def announced_bytes(request: web.BaseRequest) -> int | None:
     return 0 if length is None else int(length)
 
 
+def check_version(request: web.BaseRequest) -> None:
+    """A request line without a version is HTTP/0.9 to the parser; RFC 9112 knows none such."""
+    if request.version < (1, 0):
+        raise BadRequest()
+
+
 def effective_method(request: web.BaseRequest) -> str:
     """tus 1.0, "X-HTTP-Method-Override": the header is the method, whatever stands on the wire.
 
-    Compared without case: one known client writes ``Patch``.
+    Compared without case: one known client writes ``Patch``. Lines that differ are refused.
     """
-    override = request.headers.get(h.METHOD_OVERRIDE)
+    override = h.single(request.headers, h.METHOD_OVERRIDE)
     if override is None:
         return request.method
-    method = override.strip().upper()
+    method = override.upper()
     if method not in METHODS:
         raise MethodUnknown()
     return method
