@@ -4,6 +4,7 @@ Each test lets the process die before, and after, every single call to store and
 request makes, one after the other, and then does what a client does: ask for the offset, go on.
 """
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.service.world import Body, Killed, ScriptedGate, World, a_world
-from tusd_py.core.errors import GateFailed, UploadLocked, UploadUnknown
+from tusd_py.core.errors import GateFailed, UploadHandedOver, UploadLocked, UploadUnknown
 from tusd_py.core.events import EventKind
 from tusd_py.core.ids import UploadId
 from tusd_py.core.reconcile import Durability
@@ -301,6 +302,35 @@ async def test_sweep_after_change_a_forgotten_completion_is_told_without_a_clien
         assert len(world.told(EventKind.COMPLETED, upload_id)) == 1
 
 
+async def test_sweep_after_change_commits_that_power_took_are_made_up_for(tmp_path: Path) -> None:
+    """[sweep-after-change] A record let go cleanly is of an earlier boot and says less than the
+    mark beside the bytes: nobody asks for it, and the completion is told all the same."""
+    async with a_world(tmp_path) as world:
+        upload_id = await half_an_upload(world)
+        kept = await world.keep_record()
+        await world.append(upload_id, 4, CONTENT[4:])
+        await world.forget_commits_since(kept)
+        assert world.told(EventKind.COMPLETED, upload_id) == set()
+        for due in Due:
+            await world.sweeper.sweep(due)
+        await world.deliver()
+        assert len(world.told(EventKind.COMPLETED, upload_id)) == 1
+
+
+async def test_bytes_are_synced_before_a_gate_is_asked_about_them(tmp_path: Path) -> None:
+    """A received upload's record claims no byte that power could take while the gate decides."""
+    gate = ScriptedGate()
+    async with a_world(tmp_path, gate=gate) as world:
+        upload_id = await half_an_upload(world)
+        gate.answers = [RuntimeError("away")]
+        with pytest.raises(GateFailed):
+            await world.append(upload_id, 4, CONTENT[4:])
+        record = await world.state.find(upload_id)
+        assert record is not None and record.synced_offset == len(CONTENT)
+        await world.lose_power(synced={upload_id: record.synced_offset})
+        await go_on_to_the_end(world, upload_id, at_least=len(CONTENT))
+
+
 async def test_no_cut_bytes_past_a_reconciled_offset_are_never_believed_later(
     tmp_path: Path,
 ) -> None:
@@ -340,8 +370,6 @@ async def test_a_head_does_not_wait_for_a_slow_gate_and_the_answer_is_not_lost(
     gate = ScriptedGate()
     async with a_world(tmp_path, gate=gate) as world:
         upload_id = await half_an_upload(world)
-        import asyncio
-
         slow = asyncio.Event()
         gate.answers = [RuntimeError("away"), slow]
         with pytest.raises(GateFailed):
@@ -355,10 +383,6 @@ async def test_a_head_does_not_wait_for_a_slow_gate_and_the_answer_is_not_lost(
 
 async def test_a_body_that_is_asked_to_let_go_keeps_what_arrived(tmp_path: Path) -> None:
     """A HEAD takes over from a running PATCH, which is told so; nothing that came is lost."""
-    import asyncio
-
-    from tusd_py.core.errors import UploadHandedOver
-
     async with a_world(tmp_path) as world:
         upload_id = await half_an_upload(world)
         body = Body(CONTENT[4:6], CONTENT[6:], hold_before=1)

@@ -108,9 +108,9 @@ class Fate:
             raise Killed(name)
 
     def after(self, name: str) -> None:
-        if self.die_at is not None and self.die_at[1] == "after":
-            if len(self.calls) >= self.die_at[0]:
-                self.is_dead = True
+        number, when = self.die_at or (0, "before")
+        if when == "after" and len(self.calls) >= number:
+            self.is_dead = True
         self._check()
 
     def _check(self) -> None:
@@ -289,6 +289,22 @@ class World:
                 path.unlink()
         await self.start()
         self.pass_time(self.settings.lease_seconds + 1)  # [grace]
+
+    async def keep_record(self) -> bytes:
+        """What the disk has of the database now; the process goes on."""
+        await self.kill()
+        kept = await asyncio.to_thread((self.folder / "state.db").read_bytes)
+        await self.start()
+        return kept
+
+    async def forget_commits_since(self, kept: bytes) -> None:
+        """The machine restarts and the database is as it was then: the same file, older."""
+        await self.kill()
+        self.boot_number += 1
+        with (self.folder / "state.db").open("r+b") as file:
+            file.write(kept)
+            file.truncate()
+        await self.start()
 
     def pass_time(self, seconds: float) -> None:
         """Both clocks go on."""

@@ -25,7 +25,7 @@ a broken line
 @pytest.mark.parametrize(
     ("folder", "kind"),
     [
-        ("/home/me", None),
+        ("/opt/files", None),
         ("/srv/nfs", "nfs4"),
         ("/srv/nfs/data", "nfs4"),
         ("/srv/nfsx", None),
