@@ -62,6 +62,9 @@ server = _fixture(
     {"upload": {"max_bytes": MAX_BYTES, "expire_seconds": EXPIRE_SECONDS}},
     "Tokens at creation, a longest upload, expiry: the server that most tests ask.",
 )
+small_server = _fixture(
+    "small_server", {}, "All defaults, and few uploads: every file of it can be looked at."
+)
 open_server = _fixture(
     "open_server",
     {"auth": {"mode": "off"}, "upload": {"expire_seconds": "none", "max_bytes": "none"}},

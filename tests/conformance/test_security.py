@@ -70,23 +70,24 @@ def snapshot(root: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", IDS.values(), ids=IDS)
-async def test_odd_ids_reach_nothing(server: Server, name: str) -> None:
+async def test_odd_ids_reach_nothing(small_server: Server, name: str) -> None:
     """SEC-PATH, TUS-CORE-18, TUS-CORE-29, TUS-TRM-04: 404 for every method, no file is made,
     changed or removed anywhere, and the real upload stays."""
-    url = await new_upload(server, length=10, data=b"12345")
+    url = await new_upload(small_server, length=10, data=b"12345")
     real = id_of(url)
     encoded = "".join(f"%{ord(c):02x}" for c in real)
     name = name.replace("GOODUPPER", real.upper()).replace("GOOD", real)
     target = "/upload/" + name.replace("ENCODED", encoded)
-    before = snapshot(server.directory)
-    async with connected(server.base) as wire:
+    before = snapshot(small_server.directory)
+    async with connected(small_server.base) as wire:
         for method in ("HEAD", "PATCH", "DELETE"):
-            headers = PATCH | {"Upload-Offset": "5"} | {"Authorization": f"Bearer {server.mint()}"}
+            headers = PATCH | {"Upload-Offset": "5"}
+            headers["Authorization"] = f"Bearer {small_server.mint()}"
             body = b"67890" if method == "PATCH" else None
             answer = await wire.request(method, target, headers, body)
             assert answer.status == 404, (method, answer.status, answer.text)
             assert "Upload-Offset" not in answer.headers
-    assert snapshot(server.directory) == before
+    assert snapshot(small_server.directory) == before
     assert await offset_of(url) == 5
 
 
@@ -116,20 +117,24 @@ async def test_odd_ids_that_are_no_http_reach_nothing(server: Server) -> None:
         "é\n",
     ],
 )
-async def test_names_of_files_reach_nothing(server: Server, filename: str) -> None:
+async def test_names_of_files_reach_nothing(small_server: Server, filename: str) -> None:
     """SEC-PATH, TUS-CRE-06: metadata are no path; the bytes lie under the upload's id."""
-    before = set(snapshot(server.directory))
+    before = set(snapshot(small_server.directory))
     metadata = METADATA | {"filename": filename, "path": filename, "id": filename}
     created = await tus.create(
-        server.endpoint, length=5, metadata=metadata, bearer=server.mint(), body=b"hello"
+        small_server.endpoint,
+        length=5,
+        metadata=metadata,
+        bearer=small_server.mint(),
+        body=b"hello",
     )
     assert created.status == 201, created.text
-    made = set(snapshot(server.directory)) - before
+    made = set(snapshot(small_server.directory)) - before
     assert {Path(path).name for path in made} == {
         f"{id_of(created.location)}.bin",
         f"{id_of(created.location)}.facts",
     }
-    assert stored_bytes(server, created.location) == b"hello"
+    assert stored_bytes(small_server, created.location) == b"hello"
 
 
 async def test_addresses_cannot_be_guessed(server: Server) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin
 from uuid import uuid4
@@ -40,6 +40,23 @@ async def new_upload(
     return url
 
 
+async def create(
+    server: Server,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    token: str | None = None,
+    bearer: str | None = None,
+    length: int = 5,
+) -> Response:
+    """A creation with the token in the metadata, in the header, or nowhere."""
+    pairs = dict(metadata or {}) | ({} if token is None else {"token": token})
+    return await tus.create(server.endpoint, length=length, metadata=pairs, bearer=bearer)
+
+
+def shown(token: str) -> str:
+    return f"token invalid ({token[:12]}…)"
+
+
 def id_of(url: str) -> str:
     return url.rpartition("/")[2]
 
@@ -52,9 +69,8 @@ def stored_bytes(server: Server, url: str) -> bytes:
 
 
 def stored_files(server: Server) -> set[str]:
-    """Every file below the server's directory that is not the state's or the test's own."""
-    root = server.data_directory / "uploads"
-    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    """The names of all files in the store."""
+    return {name for _, _, names in os.walk(server.data_directory / "uploads") for name in names}
 
 
 async def offset_of(url: str, server: Server | None = None) -> int:
