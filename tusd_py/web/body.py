@@ -85,7 +85,12 @@ class RequestBody(ByteSource):
         # No byte is taken out of the stream before the last await, so cancelling loses none.
         self._waiting_since = self._loop.time()
         try:
-            data = await self._content.readany()
+            if self._announced is None:
+                # As many chunks as the client likes, together.
+                data = await self._content.readany()
+            else:
+                # As received: joining what waits would copy every byte once more.
+                data, _ = await self._content.readchunk()
         except asyncio.CancelledError:
             raise
         except Exception as exc:  # the stream raises what was set on it, whatever its class
