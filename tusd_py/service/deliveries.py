@@ -201,7 +201,7 @@ def _fields(delivery: Delivery) -> dict[str, str]:
     return {
         "hook": delivery.hook,
         "event_id": event.id,
-        "event": event.kind.value,
+        "kind": event.kind.value,  # "event" is the name of the log's own record
         "upload_id": event.upload_id,
     }
 
