@@ -103,11 +103,17 @@ class DiskStore(ByteStore):
 
     async def prepare(self, facts: Facts) -> None:
         line = disk_facts.build_facts_line(facts)
-        await self._for_changes.run("making an upload", lambda: self._prepare(facts.id, line))
+        is_empty = facts.length == 0
+        await self._for_changes.run(
+            "making an upload", lambda: self._prepare(facts.id, line, is_empty=is_empty)
+        )
 
-    def _prepare(self, upload_id: UploadId, line: bytes) -> None:
+    def _prepare(self, upload_id: UploadId, line: bytes, *, is_empty: bool) -> None:
         self._floor.check()
         directory = self._layout.directory(upload_id)
+        if is_empty:
+            os.makedirs(directory, disk_files.DIRECTORY_MODE, exist_ok=True)
+            self._make_empty(upload_id)
         try:
             self._make_facts(upload_id, line)
         except FileNotFoundError:
@@ -126,6 +132,11 @@ class DiskStore(ByteStore):
             # Half a line is as good as none, and nobody comes back for it.
             disk_files.remove_file(path)
             raise
+
+    def _make_empty(self, upload_id: UploadId) -> None:
+        """No body will make the file of an upload of no bytes, and gates and receivers want one."""
+        path, flags = self._layout.bytes_file(upload_id), os.O_WRONLY | os.O_CREAT
+        os.close(os.open(path, flags | disk_files.SAFE, disk_files.FILE_MODE))
 
     async def load(self, upload_id: UploadId) -> Remains | None:
         return await self._threads.files.run("reading facts", lambda: self._load(upload_id))
@@ -177,6 +188,8 @@ class DiskStore(ByteStore):
     def _declare_length(self, upload_id: UploadId, length: int) -> None:
         journal = self._need_journal(upload_id)
         if journal.facts.length is None:
+            if length == 0:
+                self._make_empty(upload_id)
             line = disk_facts.build_length_line(length)
             self._add_line(upload_id, journal, line, sync=self._syncs_always)
 
@@ -217,8 +230,8 @@ class DiskStore(ByteStore):
 
         source = self._layout.bytes_file(upload_id)
         if length == 0:
-            # An upload of no bytes has no file yet, but its place has one.
-            os.close(os.open(source, os.O_WRONLY | os.O_CREAT | disk_files.SAFE, 0o640))
+            # It was made before such an upload got its file, or somebody took that away.
+            self._make_empty(upload_id)
         # A copy was begun for another name: the configuration changed, the first name stays.
         name = journal.staged or name
         return self._placer.place(upload_id, source, name, length, leave_trace, stop.is_set)
