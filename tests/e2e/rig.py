@@ -31,8 +31,7 @@ def stored_file(server: Server, url: str) -> Path:
 
 
 def stored_bytes(server: Server, url: str) -> bytes:
-    """What lies there; an upload of no bytes has no file."""
-    return stored_file(server, url).read_bytes() if stored_size(server, url) else b""
+    return stored_file(server, url).read_bytes()
 
 
 def stored_size(server: Server, url: str) -> int:
