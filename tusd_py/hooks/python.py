@@ -37,7 +37,7 @@ class PythonHookSettings(HookSettings):
     """A directory in which the module may lie, besides where Python looks anyway."""
     gates: tuple[Moment, ...] = ()
     """What it is asked before: create, finish, terminate. Empty: it is only told afterwards."""
-    options: Annotated[dict[str, Any], Field(default_factory=dict, repr=False)]
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Keyword arguments for it."""
 
     @model_validator(mode="after")

@@ -61,7 +61,7 @@ class WebhookSettings(HookSettings):
     one signs."""
     secret: SecretStr | None = None
     """The secret itself, best given by the environment; it wins over secret_file."""
-    headers: Annotated[dict[str, SecretStr], Field(default_factory=dict, max_length=32)]
+    headers: dict[str, SecretStr] = Field(default_factory=dict, max_length=32)
     """Further headers of each request."""
     connect_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
     """To connect, TLS included; the whole delivery has deadline_seconds."""
