@@ -9,6 +9,7 @@ from typing import Any
 from tests.support import tus
 from tests.support.receiver import SECRET, Receiver
 from tests.support.server import Server
+from tests.support.wire import Response
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -85,6 +86,31 @@ async def created(
     )
     assert answer.status == 201, (answer.status, answer.text)
     return answer.location
+
+
+async def finished(server: Server, data: bytes, **claims: Any) -> str:
+    """An upload that is complete; its URL."""
+    url = await created(server, len(data), **claims)
+    done = await tus.patch(url, 0, data)
+    assert (done.status, done.offset) == (204, len(data)), done.text
+    return url
+
+
+def kinds(receiver: Receiver, url: str) -> list[str]:
+    """What was taken about an upload, in order, each event once."""
+    seen: dict[str, str] = {}
+    for one in receiver.of(upload_id(url)):
+        seen.setdefault(one.event_id, one.kind)
+    return list(seen.values())
+
+
+async def head_until_200(url: str) -> Response:
+    """HEAD until it is not told to try again; 423 is the only other answer there may be."""
+    async with asyncio.timeout(20):
+        while (found := await tus.head(url)).status == 423:
+            pass
+    assert found.status == 200, (found.status, found.text)
+    return found
 
 
 def completion_ids(receiver: Receiver, upload: str) -> set[str]:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.rig import KIB, MIB, assert_finished, content, created, hooked, stored_bytes
+from tests.e2e.rig import (
+    KIB,
+    MIB,
+    assert_finished,
+    content,
+    created,
+    head_until_200,
+    hooked,
+    stored_bytes,
+)
 from tests.support import tus
 from tests.support.faults import SmallDisk, small_disk
 from tests.support.receiver import Receiver, receiving
@@ -136,7 +145,7 @@ async def test_a_disk_filled_to_the_last_page_loses_nothing(disk: SmallDisk) -> 
         await _until_ready(server, 503)
         disk.release()
         await _until_ready(server)
-        found = await _head_until_200(url)
+        found = await head_until_200(url)
         assert found.offset >= MIB
         done = await tus.patch(url, found.offset, data[found.offset :])
         assert (done.status, done.offset) == (204, len(data)), (done.status, done.text)
@@ -170,14 +179,6 @@ async def _until_ready(server: Server, status: int = 200) -> None:
     async with asyncio.timeout(10):
         while await ready(server) != status:
             pass
-
-
-async def _head_until_200(url: str) -> Response:
-    async with asyncio.timeout(20):
-        while (found := await tus.head(url)).status == 423:
-            pass
-    assert found.status == 200, (found.status, found.text)
-    return found
 
 
 async def _send_quietly(wire: Wire, data: bytes) -> None:

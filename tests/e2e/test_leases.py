@@ -18,6 +18,7 @@ from tests.e2e.rig import (
     assert_finished,
     content,
     created,
+    head_until_200,
     hooked,
     stored_bytes,
     until_stored,
@@ -144,7 +145,7 @@ async def test_a_holder_that_sleeps_through_its_lease_harms_nothing(tmp_path: Pa
             servers.first.pause()
             # Wrong bytes lie in its socket already when it wakes up.
             poison = asyncio.create_task(_send_some(wire, b"\xff" * MIB))
-            found = await _head_until_200(other)
+            found = await head_until_200(other)
             assert found.offset == MIB
             done = await tus.patch(other, MIB, data[MIB : 2 * MIB])
             assert (done.status, done.offset) == (204, 2 * MIB)
@@ -236,11 +237,3 @@ async def _send_piece(
 async def _send_some(wire: Wire, data: bytes) -> None:
     with contextlib.suppress(ConnectionError):
         await wire.send(data)
-
-
-async def _head_until_200(url: str) -> Response:
-    async with asyncio.timeout(20):
-        while (found := await tus.head(url)).status == 423:
-            pass
-    assert found.status == 200, (found.status, found.text)
-    return found
