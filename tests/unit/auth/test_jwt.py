@@ -142,6 +142,8 @@ async def test_a_kid_chooses_its_key_and_no_other() -> None:
     assert (await reader.read_claims(good)).owner == OWNER
     await assert_refused(signed(GOOD, header={"kid": "new"}), reader)
     await assert_refused(signed(GOOD, header={"kid": "../../dev/null"}), reader)
+    beside = authenticator(jwks((None, SECRET), ("new", SECRET[::-1])))
+    await assert_refused(signed(GOOD, header={"kid": "new"}), beside)
 
 
 async def test_a_token_without_kid_is_tried_with_each_key() -> None:

@@ -320,6 +320,7 @@ def test_retry_after_is_honoured_within_its_bound(asked: float | None, kept: flo
             rig.outbox.commit(event())
             await sink.took(1)
             assert kept <= sink.tries[1][0] <= kept + 2
+            assert rig.outbox.calls["claim"] == 2, "a claim is a write: only for what is due"
 
     run(main)
 
