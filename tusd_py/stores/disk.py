@@ -334,8 +334,9 @@ class DiskStore(ByteStore):
     def _has_facts(self, upload_id: UploadId) -> bool:
         try:
             return self._read_journal(upload_id) is not None
-        except StoreError:
-            return True  # there, but not to be read: never an orphan
+        except (StoreError, OSError):
+            # There, but not to be read: never an orphan, and no end of the walk for all others.
+            return True
 
     def _changed_at(self, upload_id: UploadId) -> float:
         """When the youngest of its files changed; now, where there is none any more."""

@@ -127,6 +127,24 @@ async def test_a_mark_that_was_torn_is_written_anew(rig: DiskRig) -> None:
         assert remains is not None and remains.mark == mark
 
 
+async def test_facts_that_cannot_be_opened_do_not_end_the_walk(rig: DiskRig) -> None:
+    """A bad sector, or somebody's link: the upload is no orphan, and the others are found too."""
+    for number in (1, 2):
+        await rig.store.prepare(facts(number))
+    bad = rig.path(an_id(1), ".facts")
+    bad.unlink()
+    bad.symlink_to(bad)
+    found: list[UploadId] = []
+    cursor: str | None = None
+    while True:
+        page = await rig.store.walk(cursor, orphan_age_seconds=-1)
+        found += page.upload_ids
+        assert not page.orphans
+        if (cursor := page.cursor) is None:
+            break
+    assert sorted(found) == [an_id(1), an_id(2)]
+
+
 async def test_torn_facts_are_an_orphan_and_later_versions_are_not(rig: DiskRig) -> None:
     """What cannot be read here must not be swept away."""
     for number in (1, 2):
