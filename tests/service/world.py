@@ -10,7 +10,8 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -99,10 +100,12 @@ class Fate:
         self.die_at: tuple[int, str] | None = None
         """The number of the call, from 1, and whether it dies ``before`` or ``after`` it."""
         self.is_dead = False
+        self.called = asyncio.Event()
 
     def before(self, name: str) -> None:
         self._check()
         self.calls.append(name)
+        self.called.set()
         if self.die_at == (len(self.calls), "before"):
             self.is_dead = True
             raise Killed(name)
@@ -244,6 +247,12 @@ class World:
         self.uploads = Uploads(self.parts)
         self.sweeper = Sweeper(self.parts)
 
+    def rewire(self, **parts: Any) -> None:
+        """The same life with other parts, until its end."""
+        self.parts = replace(self.parts, **parts)
+        self.uploads = Uploads(self.parts)
+        self.sweeper = Sweeper(self.parts)
+
     @property
     def state(self) -> StateStore:
         assert self._life is not None
@@ -310,6 +319,19 @@ class World:
         """Both clocks go on."""
         self.clock_ahead += seconds
         self.now += seconds
+
+    async def renewed_after(self, seconds: float) -> bool:
+        """Let time pass; whether the process has committed something within a moment of it: it
+        has once it begins the next commit."""
+        before = len(self.fate.calls)
+        self.pass_time(seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while self.fate.calls[before:].count("commit") < 2:
+                    self.fate.called.clear()
+                    await self.fate.called.wait()
+                return True
+        return False
 
     def clock(self) -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME) + self.clock_ahead

@@ -217,7 +217,8 @@ def status_of(error: UploadError, refusal_status: int | None) -> int:
         return refusal_status
     if isinstance(error, e.GateRefused) and 400 <= error.status <= 599:
         return error.status
-    return STATUS[type(error)]
+    # A service may have an error of its own that says more to it, and the same to a client.
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 def _particulars(error: UploadError) -> tuple[Header, ...]:

@@ -80,9 +80,12 @@ class Receiver:
         self._observer = observer
         self._now = now
         self._brakes: set[Brake] = set()
+        self._is_stopping = False
 
     def stop(self) -> None:
-        """End every running body: what arrived is kept."""
+        """End every running body, and those that begin later (they waited for a lease, or for a
+        gate): what arrived is kept."""
+        self._is_stopping = True
         for brake in self._brakes:
             brake.pull(StopReason.STOPPING)
 
@@ -94,6 +97,8 @@ class Receiver:
         """
         upload = replace(held.upload, length=plan.length)
         brake = Brake(has_time=lambda: not held.lease.is_over)
+        if self._is_stopping:
+            brake.pull(StopReason.STOPPING)
         appending = Appending(upload.id, plan.offset, plan.room, brake)
         progress = _Progress(self._store, appending, upload, self._settings.sync_step_bytes)
         keeper = Keeper(

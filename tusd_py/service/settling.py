@@ -146,8 +146,9 @@ class Settler:
         if result.must_sync:
             upload = replace(upload, synced_offset=upload.offset)
         events: list[Event] = []
-        if upload.status is Status.COMPLETE:
-            # The commit that told of it may be forgotten; told again it has the same id.
+        if upload.status is Status.COMPLETE and row.status is not Status.COMPLETE:
+            # The commit that told of it may be forgotten; told again it has the same id. A row
+            # that says "complete" itself came with its event, which is told and purged by now.
             finished_at = upload.finished_at or self._now()
             events.append(event_of(upload, EventKind.COMPLETED, occurred_at=finished_at))
         release = _needs_no_lease(upload, purpose)

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 100
 """Uploads of one reason in one look; the next look goes on."""
+MAX_TRIED: Final = 10_000
+"""So many that were tried in vain are looked behind."""
 AT_ONCE: Final = 4
 """Uploads judged at the same time, per reason."""
 FINISHED: Final = frozenset({Status.COMPLETE, Status.REJECTED, Status.INVALID})
@@ -42,6 +44,10 @@ class Sweeper:
         self._finisher = parts.finisher()
         self._remover = parts.remover()
         self._cursor: str | None = None
+        self._tried: dict[Due, dict[UploadId, int]] = {due: {} for due in Due}
+        """What is due and was tried in vain, and in which look last: it goes behind the others, so
+        that a hundred uploads that cannot be judged do not keep the rest waiting for ever."""
+        self._looks = 0
 
     async def run(self) -> None:
         """Until cancelled. Faults of back ends are logged and tried again."""
@@ -54,16 +60,31 @@ class Sweeper:
         """Look once at what is due for this reason; how many uploads were judged."""
         if (age := self._age(due)) is None:
             return 0
-        upload_ids = await self._parts.state.list_due(
-            due, now=self._parts.now(), age_seconds=age, limit=BATCH
-        )
+        upload_ids = await self._next(due, age)
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def judge(upload_id: UploadId) -> bool:
             async with slots:
                 return await self.judge(upload_id)
 
-        return sum(await asyncio.gather(*map(judge, upload_ids)))
+        judged = await asyncio.gather(*map(judge, upload_ids))
+        self._looks += 1
+        in_vain = (i for i, is_done in zip(upload_ids, judged, strict=True) if not is_done)
+        self._tried[due] |= dict.fromkeys(in_vain, self._looks)
+        return sum(judged)
+
+    async def _next(self, due: Due, age_seconds: float) -> list[UploadId]:
+        """Whose turn it is: the oldest that were not tried in vain, then those longest ago."""
+        tried = self._tried[due]
+        listed = await self._parts.state.list_due(
+            due,
+            now=self._parts.now(),
+            age_seconds=age_seconds,
+            limit=BATCH + min(len(tried), MAX_TRIED),
+        )
+        # What is not due any more, or lies behind the bound, is forgotten.
+        self._tried[due] = tried = {i: tried[i] for i in listed if i in tried}
+        return sorted(listed, key=lambda upload_id: tried.get(upload_id, 0))[:BATCH]
 
     async def walk(self) -> int | None:
         """One page of the walk over the store: adopt bytes without a record, remove orphans.

@@ -15,7 +15,6 @@ from tusd_py.core.errors import (
     BodyMalformed,
     BodyTooLong,
     ClientGone,
-    GateFailed,
     GateRefused,
     LeaseLost,
     ServerStopping,
@@ -41,13 +40,23 @@ from tusd_py.core.upload import Status, Upload
 from tusd_py.hooks.base import Moment, Question
 from tusd_py.service.finishing import Finisher
 from tusd_py.service.gates import Gates
+from tusd_py.service.keeper import Keeper
 from tusd_py.service.observer import Observer
 from tusd_py.service.receiving import Received, Receiver
 from tusd_py.service.removing import Remover
 from tusd_py.service.settings import UploadSettings
 from tusd_py.service.settling import AlreadyTerminated, Held, Settler, let_go
 from tusd_py.service.translate import translated
-from tusd_py.state.base import Created, Lease, Purpose, Seen, UploadState, Visit
+from tusd_py.state.base import (
+    Created,
+    Lease,
+    LeaseGone,
+    Purpose,
+    Seen,
+    StateError,
+    UploadState,
+    Visit,
+)
 from tusd_py.stores.base import ByteStore, StoreError
 from tusd_py.streams import ByteSource
 
@@ -174,7 +183,10 @@ class Uploads:
             return created
         await self._store.remove(upload.id)
         first = created.upload
-        if first.length != upload.length or first.metadata != upload.metadata:
+        asked, made = ((one.owner, one.length, one.metadata) for one in (upload, first))
+        # The owner too: an issuer that numbers its tokens by video would hand one client's
+        # address to another.
+        if asked != made:
             raise TokenTooNarrow("it was used for another file")
         return created
 
@@ -191,20 +203,22 @@ class Uploads:
             return await self._end_append(held.lease, received)
         except GateRefused:
             raise
-        except GateFailed:
-            return await self._undecided(received.upload)
-        except UploadError:
+        except (UploadError, StateError, StoreError, LeaseGone) as exc:
+            log.info("creation_cut_short", extra={"upload_id": upload.id, "reason": repr(exc)})
+            if received.upload.is_full:
+                return await self._unfinished(received.upload, exc)
             # The address is worth more than the reason: the client goes on from the offset.
             return received.upload
 
-    async def _undecided(self, upload: Upload) -> Upload:
-        """All bytes came with the creation and the gate gave no answer. The client gets its
-        address and an offset below the length, so that it asks again; it must not take this for
-        success, nor send everything anew."""
+    async def _unfinished(self, upload: Upload, why: Exception) -> Upload:
+        """All bytes came with the creation and it could not be finished: no answer of the gate, a
+        fault of the medium, a lost lease. The client gets its address and an offset below the
+        length, so that it asks again; it must not take this for success, nor send everything
+        anew: both files would be told of."""
         if upload.offset > 0:
             return replace(upload, offset=upload.offset - 1)
         await self.forget(upload.id)
-        raise GateFailed()
+        raise why
 
     # ------------------------------------------------------------------ append
 
@@ -292,9 +306,16 @@ class Uploads:
     async def _terminate(self, held: Held) -> None:
         if self._parts.gates.has(Moment.TERMINATE):
             try:
-                await self._parts.gates.ask(
-                    Question(moment=Moment.TERMINATE, upload=describe(held.upload))
-                )
+                async with Keeper(
+                    self._state,
+                    held.lease,
+                    lambda: held.upload,
+                    lambda _: None,  # who asks for the lease waits for the gate's answer
+                    self._parts.settings.checkpoint_seconds,
+                ):
+                    await self._parts.gates.ask(
+                        Question(moment=Moment.TERMINATE, upload=describe(held.upload))
+                    )
             except BaseException:
                 await let_go(self._state, held.lease)
                 raise
