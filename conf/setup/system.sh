@@ -2,6 +2,8 @@
 # Sees to it that every command of the table system-packages is there, in one go.
 set -eu
 cd "$(dirname "$0")"
+# Debian keeps servers where only root looks by itself.
+PATH=$PATH:/usr/sbin:/sbin
 
 is_present() { # command, least major version
     command -v "$1" >/dev/null || return 1

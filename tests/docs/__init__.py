@@ -1,0 +1,1 @@
+"""The README against the real process: each of its code blocks is executed or compared."""

@@ -1,0 +1,179 @@
+"""Behind nginx and Caddy with our configuration: addresses, long headers, restarts, outages."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.docs.proxies import Proxy, proxying
+from tests.e2e.rig import MIB, content, stored_bytes, until_stored
+from tests.support import tus
+from tests.support.clients import JsOptions, running_js
+from tests.support.relay import Fault, relay_to
+from tests.support.server import Server, serving
+
+FILE = content(12 * MIB)
+PATIENT = (0, 100, 200, 400, 800, 1600, 3200)
+ENOUGH = 3 * MIB
+SLOW = Fault(bytes_per_second=6 * MIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A server behind a proxy."""
+
+    server: Server
+    proxy: Proxy
+    session: aiohttp.ClientSession
+
+    def metadata(self, **more: str) -> str:
+        pairs = tus.video_metadata(self.server.mint(), "1001", "7")
+        return tus.encode_metadata(pairs | more)
+
+    async def ask(
+        self, method: str, url: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.request(
+            method, url, headers={"Tus-Resumable": "1.0.0"} | named, data=body
+        ) as answer:
+            return answer.status, answer.headers, await answer.read()
+
+    async def create(self, length: int, **headers: str) -> str:
+        """A new upload; its address as the client is told."""
+        own = {"Upload_Metadata": self.metadata(), "Upload_Length": str(length)}
+        status, answer, text = await self.ask("POST", self.proxy.endpoint, None, **(own | headers))
+        assert status == 201, text
+        return answer["Location"]
+
+
+@pytest.fixture(params=["nginx", "caddy"])
+async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+    settings = {"http": {"trusted_proxies": ["127.0.0.1"]}}
+    async with serving(tmp_path / "site", settings) as server:
+        upstream = server.base.removeprefix("http://")
+        async with proxying(request.param, tmp_path / "proxy", upstream) as proxy:
+            connector = aiohttp.TCPConnector(ssl=proxy.trust)
+            async with aiohttp.ClientSession(connector=connector, max_field_size=32_768) as session:
+                yield Site(server, proxy, session)
+
+
+async def test_addresses_are_what_the_client_sees_and_nothing_a_client_says(site: Site) -> None:
+    """Location has https and the proxy's own name, whatever forwarded headers a client sends."""
+    liar = {"Forwarded": "proto=http;host=evil.example", "X_Forwarded_Host": "evil.example"}
+    for headers in ({}, liar, {"X_Forwarded_Proto": "http"}):
+        assert (await site.create(5, **headers)).startswith(site.proxy.endpoint)
+
+
+async def test_a_whole_upload_passes_with_the_longest_metadata(site: Site) -> None:
+    """12 KiB of metadata reach the server; PATCH, HEAD and DELETE answer as without a proxy."""
+    url = await site.create(5, Upload_Metadata=site.metadata(note="n" * 9_000))
+    sent = {"Upload_Offset": "0", "Content_Type": tus.OFFSET_STREAM}
+    status, headers, _ = await site.ask("PATCH", url, b"hello", **sent)
+    assert (status, headers["Upload-Offset"]) == (204, "5")
+    status, headers, _ = await site.ask("HEAD", url)
+    assert (status, headers["Upload-Offset"], headers["Upload-Length"]) == (200, "5", "5")
+    assert (await site.ask("DELETE", url))[0] == 204
+    assert (await site.ask("HEAD", url))[0] == 404
+
+
+async def test_the_endpoint_needs_no_slash_and_the_rest_is_not_for_the_world(site: Site) -> None:
+    """/upload serves as /upload/ does; /metrics and /health do not pass."""
+    status, headers, _ = await site.ask("OPTIONS", f"{site.proxy.base}/upload")
+    assert (status, headers["Tus-Version"]) == (204, "1.0.0")
+    for path in ("/metrics", "/health/ready", "/uploads"):
+        assert (await site.ask("GET", site.proxy.base + path))[0] == 404
+
+
+async def test_bodies_arrive_while_they_are_sent(site: Site) -> None:
+    """No request buffering: what a client has sent is stored while its request goes on."""
+    url = await site.create(10)
+    first_is_stored = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"01234"
+        await first_is_stored.wait()
+        yield b"56789"
+
+    headers = {"Upload-Offset": "0", "Content-Type": tus.OFFSET_STREAM, "Tus-Resumable": "1.0.0"}
+    sending = asyncio.create_task(_status(site.session.patch(url, data=body(), headers=headers)))
+    await until_stored(site.server, url, 5)
+    first_is_stored.set()
+    assert await sending == 204
+    assert stored_bytes(site.server, url) == b"0123456789"
+
+
+async def test_an_outage_tells_clients_to_try_again(site: Site) -> None:
+    """HEAD 423, everything else 503, all with Retry-After and headers that pages may read."""
+    url = await site.create(5)
+    await site.server.stop()
+    patch = {"Upload_Offset": "0", "Content_Type": tus.OFFSET_STREAM}
+    answers = {
+        "HEAD": await site.ask("HEAD", url, Origin="https://www.example.com"),
+        "PATCH": await site.ask("PATCH", url, b"hello", **patch),
+        "POST": await site.ask("POST", site.proxy.endpoint, Upload_Length="5"),
+        "DELETE": await site.ask("DELETE", url),
+    }
+    assert {method: answer[0] for method, answer in answers.items()} == {
+        "HEAD": 423,
+        "PATCH": 503,
+        "POST": 503,
+        "DELETE": 503,
+    }
+    for _, headers, _ in answers.values():
+        assert headers["Retry-After"] == "2"
+        assert headers["Access-Control-Allow-Origin"] == "*"
+        assert "Retry-After" in headers["Access-Control-Expose-Headers"]
+    await site.server.start()
+    assert (await site.ask("HEAD", url))[0] == 200
+
+
+async def test_the_servers_own_answers_pass_as_they_are(site: Site) -> None:
+    """Refusals keep status, body and CORS headers; a 404 is not taken for an outage."""
+    status, headers, text = await site.ask("POST", site.proxy.endpoint, Upload_Length="5")
+    assert (status, headers["Access-Control-Allow-Origin"]) == (401, "*")
+    assert b"token invalid (null)" in text
+    status, headers, text = await site.ask("PATCH", f"{site.proxy.endpoint}nothing")
+    assert (status, b"ERR_" in text) == (415, True) or status == 404
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
+async def test_a_client_goes_on_through_a_restart(
+    site: Site, kill: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tus-js-client over TLS: the server goes in mid-body and comes back, nothing starts anew."""
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(site.proxy.authority))
+    file = tmp_path / "film.mp4"
+    file.write_bytes(FILE)
+    async with relay_to(site.proxy.base) as relay:
+        # Slow enough for the server to go in the middle of a body.
+        relay.default = SLOW
+        options = JsOptions(
+            endpoint=relay.url(site.proxy.endpoint).replace("127.0.0.1", "localhost"),
+            file=file,
+            metadata=tus.video_metadata(site.server.mint(), "1001", "7"),
+            retry_delays=PATIENT,
+        )
+        async with running_js(options) as run:
+            created = await run.saw("created")
+            await until_stored(site.server, created["uploadUrl"], ENOUGH)
+            await (site.server.kill9() if kill else site.server.stop())
+            # The client asks for the offset while nobody is there, and is put off.
+            put_off = await run.saw(
+                lambda event: event["event"] == "response" and event["status"] == 423
+            )
+            assert put_off["headers"]["retry-after"] == "2"
+            await site.server.start()
+            await run.wait()
+    assert run.succeeded and run.url is not None, run.story()
+    assert len(run.of("POST")) == 1, run.story()
+    assert [sent.offset for sent in run.of("PATCH")].count(0) == 1, run.story()
+    assert stored_bytes(site.server, run.url) == FILE
+
+
+async def _status(request: aiohttp.client._RequestContextManager) -> int:
+    async with request as answer:
+        return answer.status
