@@ -286,7 +286,8 @@ async def test_the_java_client_survives_a_restart(
 ) -> None:
     """Refused connections and 503 are tried again; bytes that arrived are not sent again."""
     place.relay.add(Fault(), Fault(stall_after=2 * MIB))
-    client = java(place)
+    # Its own delays, and one more for a busy machine.
+    client = java(place, delays=(0.5, 1.0, 2.0, 3.0, 3.0))
     uploading = asyncio.create_task(client.upload(place.data))
     connection = await place.relay.connection(1)
     await connection.stalled.wait()

@@ -38,6 +38,8 @@ METHODS: Final = frozenset(method.value for method in HTTPMethod)
 QUIET: Final = frozenset({"HEAD", "OPTIONS", "GET"})
 """Methods whose successes are logged for debugging only."""
 NO_ROUTE: Final = "none"
+STOP_LINGER_SECONDS: Final = 1.0
+"""A client that sends on and on holds up a restart for no longer; phones give up after seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +222,10 @@ class Edge:
         # unless a parser that lost its way left bytes unread.
         if not keep_alive and (not request.content.is_eof() or connection.ends_after_this):
             body.close()
-            await connection.linger(
-                self._settings.refusal_drain_bytes, self._settings.refusal_drain_seconds
-            )
+            seconds = self._settings.refusal_drain_seconds
+            if self.is_stopping:
+                seconds = min(seconds, STOP_LINGER_SECONDS)
+            await connection.linger(self._settings.refusal_drain_bytes, seconds)
         return Sent(answer.status, keep_alive)
 
     def _unread_bytes(self, exchange: Exchange) -> int | None:
