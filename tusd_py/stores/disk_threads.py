@@ -2,26 +2,73 @@
 
 Four pools, so that one kind of slowness does not become another's: bodies on a slow disk must not
 keep a HEAD from reading its facts, nor a copy of many gigabytes the end of other uploads.
+
+The way there and back is kept short, because small uploads are made of little else: a thread takes
+all the short work that waits at once, and brings the results back to the event loop together.
 """
 
 import asyncio
+import queue
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from contextlib import suppress
+from typing import Any, Final, Generic, TypeVar
 
+from tusd_py.stores.base import StoreError
 from tusd_py.stores.disk_files import store_error
 
 T = TypeVar("T")
 
-FILE_THREADS: Final = 4
+FILE_THREADS: Final = 2
+FILE_GROUP: Final = 16
+"""Short work done before the first of it is answered; more waits for the other thread."""
 MOVER_THREADS: Final = 2
 
 
-class Workers:
-    """One pool."""
+class _Job(Generic[T]):
+    """One piece of work on its way through a thread."""
 
-    def __init__(self, threads: int, name: str) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"tusd-{name}")
+    __slots__ = ("error", "future", "is_back", "result", "waiter", "work")
+
+    def __init__(self, work: Callable[[], T], future: asyncio.Future[T]) -> None:
+        self.work = work
+        self.future = future
+        self.waiter: asyncio.Future[None] | None = None
+        """Set once the thread is back, where the caller was cancelled meanwhile."""
+        self.is_back = False
+        self.result: T
+        self.error: BaseException | None = None
+
+    def perform(self) -> None:
+        try:
+            self.result = self.work()
+        except BaseException as error:
+            self.error = error
+
+    def deliver(self) -> None:
+        """In the loop."""
+        self.is_back = True
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Workers:
+    """One pool. Its threads are started when they are first needed."""
+
+    def __init__(self, threads: int, name: str, *, group: int = 1) -> None:
+        self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._threads = threads
+        self._name = name
+        self._group = group
+        self._started = 0
+        self._unfinished = 0
+        self._is_closed = False
 
     async def run(
         self, what: str, work: Callable[[], T], on_cancel: Callable[[], None] | None = None
@@ -31,38 +78,71 @@ class Workers:
         Cancelled, this first calls ``on_cancel``, then waits until the thread is back, however
         often it is cancelled meanwhile, and only then lets CancelledError go on.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
-        cancelled: asyncio.CancelledError | None = None
-        while not future.done():
-            try:
-                await asyncio.wait((future,))
-            except asyncio.CancelledError as error:
-                cancelled = cancelled or error
-                if on_cancel is not None:
-                    on_cancel()
-        if cancelled is not None:
-            # Retrieved, so that nobody misses it; the caller is gone and cannot be told.
-            future.exception()
-            raise cancelled
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        job = _Job(work, future)
+        self._submit(job, loop)
         try:
-            return future.result()
+            return await future
+        except asyncio.CancelledError:
+            if on_cancel is not None:
+                on_cancel()
+            while not job.is_back:
+                job.waiter = loop.create_future()
+                with suppress(asyncio.CancelledError):
+                    await job.waiter
+            raise
         except OSError as error:
             raise store_error(what, error) from error
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=False)
+        """What waits is still done, then the threads end."""
+        self._is_closed = True
+        for _ in range(self._started):
+            self._queue.put(None)
+
+    def _submit(self, job: _Job[Any], loop: asyncio.AbstractEventLoop) -> None:
+        if self._is_closed:
+            raise StoreError("the store is closed")
+        self._unfinished += 1
+        if self._unfinished > self._started and self._started < self._threads:
+            self._started += 1
+            name = f"tusd-{self._name}-{self._started}"
+            threading.Thread(target=self._work, args=(loop,), name=name, daemon=True).start()
+        self._queue.put(job)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        is_last = False
+        while not is_last:
+            jobs: list[_Job[Any]] = []
+            item = self._queue.get()
+            with suppress(queue.Empty):
+                while item is not None:
+                    item.perform()
+                    jobs.append(item)
+                    if len(jobs) == self._group:
+                        break
+                    item = self._queue.get_nowait()
+            is_last = item is None
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._deliver, jobs)
+
+    def _deliver(self, jobs: list[_Job[Any]]) -> None:
+        self._unfinished -= len(jobs)
+        for job in jobs:
+            job.deliver()
 
 
 class DiskThreads:
-    """All pools. Threads start when they are first needed."""
+    """All pools."""
 
     def __init__(self, *, writers: int, syncers: int) -> None:
         self.writers = Workers(writers, "write")
         """Bodies."""
         self.syncers = Workers(syncers, "sync")
         """Whatever waits for the medium."""
-        self.files = Workers(FILE_THREADS, "files")
-        """What is answered from memory most of the time."""
+        self.files = Workers(FILE_THREADS, "files", group=FILE_GROUP)
+        """What is answered from memory most of the time: facts, marks, bodies of a few KiB."""
         self.movers = Workers(MOVER_THREADS, "move")
         """Copies across file systems."""
 

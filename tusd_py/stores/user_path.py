@@ -231,7 +231,9 @@ class UserPath:
             rest = self._intake.take_all()
         if not rest and not self._writer.is_open:
             return
-        workers = self._threads.syncers if self._sync else self._threads.writers
+        workers = self._threads.writers if self._writer.is_open else self._threads.files
+        if self._sync:
+            workers = self._threads.syncers
         await self._run(workers, lambda: self._writer.finish(rest, sync=self._sync))
 
     async def _run(self, workers: Workers, work: Callable[[], T]) -> T:
