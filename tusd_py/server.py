@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ REQUEST_SHARE: Final = 0.7
 """Of the time to stop, for requests and hooks; then the rest for what goes on behind answers,
 and for closing store and state."""
 DRAIN_SHARE: Final = 0.15
+LAST_SHARE: Final = 0.95
+"""Of the time to stop: whatever still runs then ends with the process."""
 MAX_HANDED_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -107,6 +110,7 @@ async def _serve(
             announcement.tell(host=tree.http.host, port=site.port, path=tree.http.base_path)
             await stop.wait()
             log.info("stopping", extra={"why": stop.reason})
+            _end_in_time(tree.process.stop_seconds * LAST_SHARE)
             await _stop(site, engine, background, tree.process.stop_seconds)
     log.info("stopped")
     return EXIT_OK
@@ -157,6 +161,20 @@ class StopSignal:
 
     async def wait(self) -> None:
         await self._told.wait()
+
+
+def _end_in_time(seconds: float) -> None:
+    """The process has ended by then, whatever hangs: a hook that does not let itself be cancelled,
+    a thread on a disk that does not answer. Cut off is what a crash would cut off."""
+
+    def end() -> None:
+        log.error("stop_forced", extra={"seconds": seconds})
+        os._exit(EXIT_OK)
+
+    # A daemon's: it lives on while the interpreter waits for other threads, and holds up nothing.
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 async def _stop(

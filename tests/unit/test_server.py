@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
+from tests.support.server import serving
 from tusd_py.announce import Announcement, describe
 from tusd_py.compose import is_loopback
 from tusd_py.server import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, keep_alive
@@ -85,3 +87,34 @@ def test_the_announcement_is_told_once_to_people_and_to_whoever_started_it(
 def test_what_only_this_machine_reaches_is_known(host: str, answer: bool) -> None:
     """In doubt it is reached by others, and needs a key of its own."""
     assert is_loopback(host) is answer
+
+
+HANGS = """
+import asyncio
+from tusd_py.hooks.base import EventSink
+
+
+class Sink(EventSink):
+    async def deliver(self, event):
+        pass
+
+    async def close(self):
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                pass
+"""
+
+
+async def test_a_hook_that_never_closes_does_not_keep_the_server_from_stopping(
+    tmp_path: Path,
+) -> None:
+    """It ends within its time and says what was cut off."""
+    (tmp_path / "hanging.py").write_text(HANGS)
+    hook = {"name": "h", "kind": "python", "target": "hanging:Sink", "import_from": str(tmp_path)}
+    settings = {"hooks": [hook], "process": {"stop_seconds": 2}}
+    async with serving(tmp_path, settings) as server:
+        server.terminate()
+        assert await server.ended(seconds=10) == 0
+        await server.logged("stop_forced")
