@@ -1,6 +1,7 @@
 """Behind nginx and Caddy with our configuration: addresses, long headers, restarts, outages."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,16 @@ FILE = content(12 * MIB)
 PATIENT = (0, 100, 200, 400, 800, 1600, 3200)
 ENOUGH = 3 * MIB
 SLOW = Fault(bytes_per_second=6 * MIB)
+
+
+HOOK = {"name": "trouble", "kind": "python", "target": "trouble:gate", "gates": ["create"]}
+GATE = """
+from tusd_py.hooks.base import Allow
+
+def gate(question):
+    return None if question.upload["metadata"].get("trouble") else Allow()
+"""
+"""Fails, which is no refusal, where the metadata has the key trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,11 @@ class Site:
 
 @pytest.fixture(params=["nginx", "caddy"])
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
-    settings = {"http": {"trusted_proxies": ["127.0.0.1"]}}
+    (tmp_path / "trouble.py").write_text(GATE)
+    settings = {
+        "http": {"trusted_proxies": ["127.0.0.1"]},
+        "hooks": [HOOK | {"import_from": str(tmp_path)}],
+    }
     async with serving(tmp_path / "site", settings) as server:
         upstream = server.base.removeprefix("http://")
         async with proxying(request.param, tmp_path / "proxy", upstream) as proxy:
@@ -132,14 +147,19 @@ async def test_an_outage_tells_clients_to_try_again(site: Site) -> None:
 
 
 async def test_the_servers_own_answers_pass_as_they_are(site: Site) -> None:
-    """Refusals keep status, body and CORS headers; a 404 is not taken for an outage."""
+    """Refusals keep status, body and CORS headers; its own 503 is not taken for an outage."""
     status, headers, text = await site.ask("POST", site.proxy.endpoint, Upload_Length="5")
     assert (status, headers["Access-Control-Allow-Origin"]) == (401, "*")
     assert b"token invalid (null)" in text
-    status, headers, text = await site.ask("PATCH", f"{site.proxy.endpoint}nothing")
-    assert (status, b"ERR_" in text) == (415, True) or status == 404
+    trouble = site.metadata(trouble="1")
+    status, headers, text = await site.ask(
+        "POST", site.proxy.endpoint, Upload_Length="5", Upload_Metadata=trouble
+    )
+    assert (status, json.loads(text)["code"]) == (503, "ERR_GATE_FAILED")
+    assert headers["X-Request-ID"] == json.loads(text)["request_id"]
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 async def test_a_client_goes_on_through_a_restart(
     site: Site, kill: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

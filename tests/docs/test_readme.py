@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.run import figures
+from tests.bench.sizes import QUICK
+from tests.bench.table import _title as figure_title
 from tests.docs.blocks import (
     LANGUAGES,
     Unmarked,
@@ -37,6 +40,7 @@ async def test_the_story_goes_as_told(story: str, tmp_path: Path) -> None:
             await stage.play(block)
 
 
+@pytest.mark.timeout(180)
 async def test_the_receiver_acts_once_and_on_genuine_events_only(tmp_path: Path) -> None:
     """A delivery that comes again is taken and ignored; a forged or an old one is refused."""
     async with Stage(tmp_path / "stage") as stage:
@@ -89,6 +93,16 @@ def test_links_lead_to_files_and_headings_that_are_there() -> None:
                 assert target[1:] in anchors, target
             elif not target.startswith("https://"):
                 assert (REPOSITORY / target).exists(), target
+
+
+def test_measured_figures_are_those_of_the_benchmark() -> None:
+    """Each row of the measured table is a row that make bench prints, unit included."""
+    table = README.read_text().partition("<!-- bench -->")[2].partition("<!-- end of bench -->")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("|")][2:]
+    known = {(figure_title(one.title, QUICK).strip(), one.unit) for one in figures()}
+    assert rows
+    for title, unit in rows:
+        assert (title.strip(), unit.strip()) in known
 
 
 @pytest.mark.parametrize(
