@@ -12,7 +12,9 @@ from tests.service.world import OWNER, STRANGER, Body, ScriptedGate, World, a_wo
 from tusd_py.core.commands import CreateUpload
 from tusd_py.core.errors import TokenTooNarrow
 from tusd_py.core.events import EventKind
+from tusd_py.core.facts import Remains
 from tusd_py.core.identity import Claims, Owner, Principal
+from tusd_py.core.ids import UploadId
 from tusd_py.core.upload import Status
 from tusd_py.hooks.base import Allow, Moment, Question, Refuse
 from tusd_py.protocol import tus1
@@ -180,6 +182,47 @@ async def test_uploads_that_cannot_be_judged_do_not_keep_others_waiting(
         for _ in range(3):
             await world.sweeper.sweep(Due.UNDECIDED)
         assert len({q.upload["upload_id"] for q in gate.asked}) == 7
+
+
+async def test_one_upload_that_brings_out_a_fault_does_not_end_the_care_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor make it slow: what else is due goes in one tick, though no batch is ever done in full."""
+    monkeypatch.setattr(sweeping, "BATCH", 3)
+    settings = UploadSettings(expire_seconds=3600, sweep_seconds=3600, walk_seconds=3600)
+    async with a_world(tmp_path, settings=settings) as world:
+        observer = Sweeps(wanted=7)
+        world.rewire(observer=observer)
+        bad, *_ = [await world.create(len(CONTENT)) for _ in range(8)]
+        real = world.store.load
+
+        async def load(upload_id: UploadId) -> Remains | None:
+            if upload_id == bad.id:
+                raise TypeError("nobody thought of this")
+            return await real(upload_id)
+
+        monkeypatch.setattr(world.store, "load", load)
+        world.pass_time(4000)
+        running = asyncio.create_task(world.sweeper.run())
+        async with asyncio.timeout(10):
+            await observer.has_come.wait()
+        running.cancel()
+        await asyncio.wait([running])
+        left = await world.state.page(Filter(), after=None, limit=10)
+        assert [upload.id for upload in left] == [bad.id]
+
+
+class Sweeps(SilentObserver):
+    """Waits for so many expirations."""
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+        self.has_come = asyncio.Event()
+
+    def swept(self, what: str) -> None:
+        self._wanted -= what == "expired"
+        if not self._wanted:
+            self.has_come.set()
 
 
 class PickyGate(ScriptedGate):

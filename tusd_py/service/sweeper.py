@@ -58,8 +58,12 @@ class Sweeper:
 
     async def sweep(self, due: Due) -> int:
         """Look once at what is due for this reason; how many uploads were judged."""
+        return (await self._sweep(due))[0]
+
+    async def _sweep(self, due: Due) -> tuple[int, bool]:
+        """How many were judged, and whether more may be due."""
         if (age := self._age(due)) is None:
-            return 0
+            return 0, False
         upload_ids = await self._next(due, age)
         slots = asyncio.Semaphore(AT_ONCE)
 
@@ -71,7 +75,8 @@ class Sweeper:
         self._looks += 1
         in_vain = (i for i, is_done in zip(upload_ids, judged, strict=True) if not is_done)
         self._tried[due] |= dict.fromkeys(in_vain, self._looks)
-        return sum(judged)
+        # Also where others (a second process) took some of the batch: else two would be slower.
+        return sum(judged), any(judged) and len(upload_ids) == BATCH
 
     async def _next(self, due: Due, age_seconds: float) -> list[UploadId]:
         """Whose turn it is: the oldest that were not tried in vain, then those longest ago."""
@@ -126,6 +131,10 @@ class Sweeper:
         except UploadError as exc:
             # A gate that is away, a medium that fails: told in full where it happened.
             log.info("sweep_put_off", extra={"upload_id": upload_id, "code": exc.code})
+            return False
+        except Exception:
+            # A fault of ours that one upload brings out must not end the care for all others.
+            log.exception("sweep_failed_at", extra={"upload_id": upload_id})
             return False
         return True
 
@@ -193,9 +202,9 @@ class Sweeper:
 
     async def _look_for_ever(self, due: Due) -> None:
         async def look() -> None:
-            full = True
-            while full:  # more of the same is due; others get their turn at each await
-                full = await self.sweep(due) >= BATCH
+            more = True
+            while more:  # others get their turn at each await
+                _, more = await self._sweep(due)
 
         await _repeat(look, self._settings.sweep_seconds)
 
