@@ -175,15 +175,21 @@ class Histories(RuleBasedStateMachine):
     def sweep(self, long_enough: bool) -> None:
         """Time passes, perhaps past the expiry of what is unfinished."""
         expiring = self.world.settings.expire_seconds or 0.0
+        # Who lost the state cannot know how far progress had put an expiry off: it begins anew
+        # with the adoption, which therefore has to come before the time that passes.
+        self.run(self.walk_all())
         self.world.pass_time(expiring + 1 if long_enough else 1.0)
         self.run(self.sweep_all())
         if long_enough:
             for of in self.all:
                 of.is_gone = of.is_gone or not self.is_finished(of)
 
-    async def sweep_all(self) -> None:
+    async def walk_all(self) -> None:
         while await self.world.sweeper.walk() is not None:
             pass
+
+    async def sweep_all(self) -> None:
+        await self.walk_all()
         for due in Due:
             await self.world.sweeper.sweep(due)
 
