@@ -16,9 +16,22 @@ apt() {
         apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >&2
 }
 
+# A developer's machine must not begin to serve web pages because tests need nginx's program: while
+# packages are configured, no service is started (Debian's policy-rc.d; one's own is left alone).
+POLICY=/usr/sbin/policy-rc.d
+
+quietly() {
+    if [ ! -e "$POLICY" ]; then
+        trap 'as_root rm -f "$POLICY"' EXIT INT TERM
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+        as_root chmod 755 "$POLICY"
+    fi
+}
+
 install() {
     command -v apt-get >/dev/null && as_root true || return 1
     echo "Installing by apt: $*" >&2
+    quietly
     if [ -z "$(find /var/lib/apt/lists -name '*_Packages*' 2>/dev/null | head -n 1)" ]; then
         apt update || return 1
     elif apt install --no-install-recommends "$@"; then

@@ -11,7 +11,7 @@ from tusd_py.core.errors import (
     UploadLocked,
     UploadUnknown,
 )
-from tusd_py.state.base import LeaseBusy, LeaseGone, RecordUnknown, StateError
+from tusd_py.state.base import LeaseBusy, LeaseGone, RecordUnknown, StateError, StateFull
 from tusd_py.stores.base import StoreError, StoreFull
 
 
@@ -26,9 +26,9 @@ def translated() -> Iterator[None]:
         raise LeaseLost() from exc
     except RecordUnknown as exc:
         raise UploadUnknown() from exc
+    except (StateFull, StoreFull) as exc:
+        raise StorageFull() from exc
     except StateError as exc:
         raise StateUnavailable() from exc
-    except StoreFull as exc:
-        raise StorageFull() from exc
     except StoreError as exc:
         raise StorageFailed() from exc

@@ -23,6 +23,10 @@ class StateError(Exception):
     """The state store cannot be asked, or it failed. The cause is chained. Retrying may help."""
 
 
+class StateFull(StateError):
+    """It failed because nothing is free where it lies. Nothing was changed."""
+
+
 class LeaseGone(Exception):
     """The commit was refused: the lease was let go, ran out, or belongs to somebody else. Nothing
     was changed."""

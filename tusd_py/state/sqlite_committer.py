@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tusd_py.core.errors import UploadError
-from tusd_py.state.base import LeaseBusy, LeaseGone, RecordUnknown, StateError
+from tusd_py.state.base import LeaseBusy, LeaseGone, RecordUnknown, StateError, StateFull
 from tusd_py.state.sqlite_groups import Operation
 
 log = logging.getLogger(__name__)
@@ -221,6 +221,7 @@ def _read(operation: Operation[Any], db: sqlite3.Connection) -> None:
 
 
 def _state_error(act: str, cause: Exception) -> StateError:
-    error = StateError(f"the state store cannot {act}: {cause}")
+    is_full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    error = (StateFull if is_full else StateError)(f"the state store cannot {act}: {cause}")
     error.__cause__ = cause
     return error
