@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import pytest
@@ -102,3 +102,12 @@ def test_every_locked_package_has_a_hash_and_no_address(name: str) -> None:
 def test_the_version_is_said_alike_in_both_places() -> None:
     project = tomllib.loads((source.ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == tusd_py.__version__
+
+
+def test_the_map_in_the_package_names_every_module() -> None:
+    """The first page a reader sees is the house as it is, not as it was."""
+    package = Path(tusd_py.__file__).parent
+    there = {p.stem for p in package.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    text = (package / "__init__.py").read_text()
+    named = set(re.findall(r"^``(\w+)`` +\S", text, re.MULTILINE))
+    assert named == {name for name in there if not name.startswith("__")}
