@@ -72,6 +72,8 @@ async def go_on_to_the_end(world: World, upload_id: UploadId, *, at_least: int =
     await world.deliver()
     assert len(world.told(EventKind.COMPLETED, upload_id)) == 1
     assert place_of(world, upload_id).read_bytes() == CONTENT
+    if world.destination is not None:
+        assert not world.path(upload_id).exists(), "a moved file kept its old name"
 
 
 def place_of(world: World, upload_id: UploadId) -> Path:

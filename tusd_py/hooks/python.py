@@ -112,7 +112,10 @@ class Call:
 
     async def __call__(self, argument: Event | Question) -> object:
         if self._is_async:
-            return await self._target(argument)
+            try:
+                return await self._target(argument)
+            except SystemExit as exc:  # a hook's wish to end is its failure, not the server's end
+                raise RuntimeError("the hook called sys.exit()") from exc
         result: object = await self._threads.run(lambda: self._target(argument))
         # A decorator can hide that a function is async.
         return await result if inspect.isawaitable(result) else result

@@ -21,7 +21,7 @@ from tusd_py.service.gates import Gates
 from tusd_py.service.keeper import Keeper
 from tusd_py.service.observer import Observer
 from tusd_py.service.settings import UploadSettings
-from tusd_py.service.settling import Held
+from tusd_py.service.settling import Held, tidy_placed
 from tusd_py.state.base import Lease, LeaseGone, StateError, UploadState
 from tusd_py.stores.base import ByteStore, StoreError
 from tusd_py.streams import StopReason
@@ -68,12 +68,11 @@ class Finisher:
             raise
         if held.lease.is_over:
             raise LeaseLost()
+        await tidy_placed(self._store, marked)
         event = event_of(marked, EventKind.COMPLETED, occurred_at=marked.finished_at or 0.0)
         await self._state.commit(held.lease, marked, [event], release=True)
         self._observer.upload_event(EventKind.COMPLETED)
         log.info("upload_completed", extra={"upload_id": marked.id, "bytes": marked.length})
-        if marked.place is not None:
-            await self._tidy(marked)
         return marked
 
     def _keep(self, lease: Lease, upload: Upload, on_stop: Callable[[StopReason], None]) -> Keeper:
@@ -160,13 +159,6 @@ class Finisher:
             finished_at=finished_at,
             place=place,
         )
-
-    async def _tidy(self, upload: Upload) -> None:
-        """The upload is complete whether this succeeds or not; what is left goes with it later."""
-        try:
-            await self._store.tidy_placed(upload.id)
-        except StoreError:
-            log.exception("tidy_failed", extra={"upload_id": upload.id})
 
 
 def _ignore(reason: StopReason) -> None:

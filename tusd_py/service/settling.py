@@ -30,7 +30,7 @@ from tusd_py.state.base import (
     UploadState,
     Visit,
 )
-from tusd_py.stores.base import ByteStore
+from tusd_py.stores.base import ByteStore, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +151,7 @@ class Settler:
             # that says "complete" itself came with its event, which is told and purged by now.
             finished_at = upload.finished_at or self._now()
             events.append(event_of(upload, EventKind.COMPLETED, occurred_at=finished_at))
+            await tidy_placed(self._store, upload)
         release = _needs_no_lease(upload, purpose)
         await self._state.commit(lease, upload, events, release=release)
         if not release:
@@ -199,3 +200,14 @@ async def let_go(state: UploadState, lease: Lease) -> None:
         await asyncio.shield(state.release(lease))
     except (LeaseGone, StateError) as exc:
         log.warning("lease_not_released", extra={"upload_id": lease.upload_id, "reason": repr(exc)})
+
+
+async def tidy_placed(store: ByteStore, upload: Upload) -> None:
+    """Remove what placing left behind, once the mark names the place and before the commit: after
+    it nobody looks. The upload is complete whether this succeeds or not."""
+    if upload.place is None:
+        return
+    try:
+        await store.tidy_placed(upload.id)
+    except StoreError:
+        log.exception("tidy_failed", extra={"upload_id": upload.id})

@@ -104,12 +104,21 @@ class Workers:
     def _submit(self, job: _Job[Any], loop: asyncio.AbstractEventLoop) -> None:
         if self._is_closed:
             raise StoreError("the store is closed")
+        if self._unfinished >= self._started and self._started < self._threads:
+            self._start(loop)
         self._unfinished += 1
-        if self._unfinished > self._started and self._started < self._threads:
-            self._started += 1
-            name = f"tusd-{self._name}-{self._started}"
-            threading.Thread(target=self._work, args=(loop,), name=name, daemon=True).start()
         self._queue.put(job)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        name = f"tusd-{self._name}-{self._started + 1}"
+        thread = threading.Thread(target=self._work, args=(loop,), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            if self._started == 0:
+                raise StoreError("the system refused a thread to the store") from error
+            return  # those that there are take turns
+        self._started += 1
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         is_last = False
