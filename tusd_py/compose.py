@@ -28,8 +28,9 @@ from tusd_py.service.deliveries import Subscription
 from tusd_py.service.gates import Gates
 from tusd_py.service.observer import Observer, SilentObserver
 from tusd_py.service.outbox import Dispatcher
+from tusd_py.service.parts import Parts
 from tusd_py.service.sweeper import Sweeper
-from tusd_py.service.uploads import Parts, Uploads
+from tusd_py.service.uploads import Uploads
 from tusd_py.state.base import StateError, StateStore
 from tusd_py.stores.base import ByteStore, StoreError
 

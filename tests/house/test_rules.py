@@ -84,7 +84,7 @@ KEEPS = [
     (habits.swallows_no_error, CORE, "try: f()\nexcept FileNotFoundError: pass"),
     (habits.swallows_no_error, CORE, "try: f()\nexcept Exception:\n log()\n raise"),
     (habits.swallows_no_error, CORE, "with suppress(TimeoutError): f()"),
-    (habits.names_no_machine, "README.md", "GET /files/work/a, /tmp/a, ../root/x, npm install"),
+    (habits.names_no_machine, "README.md", "GET /files/opt/a, /tmp/a, ../root/x, npm install"),
     (habits.has_its_place, ".ci/run", ""),
     (habits.skips_nothing, TEST, "skip(1)\nrow.skip()"),
     (habits.waits_for_events_not_for_time, TEST, "async def t(): await asyncio.sleep(0)"),

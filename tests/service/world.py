@@ -25,9 +25,10 @@ from tusd_py.core.upload import Boot, Upload
 from tusd_py.hooks.base import Allow, Gate, Moment, Question, Refuse
 from tusd_py.service.gates import Gates
 from tusd_py.service.observer import SilentObserver
+from tusd_py.service.parts import Parts
 from tusd_py.service.settings import UploadSettings
 from tusd_py.service.sweeper import Sweeper
-from tusd_py.service.uploads import Parts, Uploads
+from tusd_py.service.uploads import Uploads
 from tusd_py.state.base import StateStore
 from tusd_py.state.sqlite import SqliteSettings, SqliteState
 from tusd_py.stores.base import ByteStore

@@ -17,13 +17,11 @@ from tusd_py.core.reconcile import Durability
 from tusd_py.core.rules import move
 from tusd_py.core.upload import Status, Upload
 from tusd_py.hooks.base import Moment, Question
-from tusd_py.service.gates import Gates
 from tusd_py.service.keeper import Keeper
-from tusd_py.service.observer import Observer
-from tusd_py.service.settings import UploadSettings
+from tusd_py.service.parts import Parts
 from tusd_py.service.settling import Held, tidy_placed
-from tusd_py.state.base import Lease, LeaseGone, StateError, UploadState
-from tusd_py.stores.base import ByteStore, StoreError
+from tusd_py.state.base import Lease, LeaseGone, StateError
+from tusd_py.stores.base import StoreError
 from tusd_py.streams import StopReason
 
 log = logging.getLogger(__name__)
@@ -32,23 +30,14 @@ log = logging.getLogger(__name__)
 class Finisher:
     """Completes uploads that have all their bytes."""
 
-    def __init__(
-        self,
-        state: UploadState,
-        store: ByteStore,
-        gates: Gates,
-        settings: UploadSettings,
-        observer: Observer,
-        now: Callable[[], float],
-        destination: str | None = None,
-    ) -> None:
-        self._state = state
-        self._store = store
-        self._gates = gates
-        self._settings = settings
-        self._observer = observer
-        self._now = now
-        self._destination = destination
+    def __init__(self, parts: Parts) -> None:
+        self._state = parts.state
+        self._store = parts.store
+        self._gates = parts.gates
+        self._settings = parts.settings
+        self._observer = parts.observer
+        self._now = parts.now
+        self._destination = parts.destination
 
     async def finish(self, held: Held) -> Upload:
         """Complete the upload and let its lease go.

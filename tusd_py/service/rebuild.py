@@ -8,8 +8,8 @@ import asyncio
 from dataclasses import dataclass
 
 from tusd_py.core.ids import UploadId
+from tusd_py.service.parts import Parts
 from tusd_py.service.sweeper import Sweeper
-from tusd_py.service.uploads import Parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,9 @@ from tusd_py.core.reconcile import Durability
 from tusd_py.core.rules import AppendPlan, overflow_error
 from tusd_py.core.upload import Upload
 from tusd_py.service.keeper import Keeper, join
-from tusd_py.service.observer import Observer
-from tusd_py.service.settings import UploadSettings
+from tusd_py.service.parts import Parts
 from tusd_py.service.settling import Held
-from tusd_py.state.base import LeaseGone, StateError, UploadState
+from tusd_py.state.base import LeaseGone, StateError
 from tusd_py.stores.base import Appended, Appending, ByteStore, StoreError
 from tusd_py.streams import Brake, ByteSource, SourceEnd, StopReason
 
@@ -65,20 +64,13 @@ class Received:
 class Receiver:
     """Writes bodies. Knows those that are running, so that a stop can end them."""
 
-    def __init__(
-        self,
-        state: UploadState,
-        store: ByteStore,
-        settings: UploadSettings,
-        observer: Observer,
-        now: Callable[[], float],
-    ) -> None:
-        self._state = state
-        self._store = store
-        self._settings = settings
-        self._limits = settings.limits
-        self._observer = observer
-        self._now = now
+    def __init__(self, parts: Parts) -> None:
+        self._state = parts.state
+        self._store = parts.store
+        self._settings = parts.settings
+        self._limits = parts.settings.limits
+        self._observer = parts.observer
+        self._now = parts.now
         self._brakes: set[Brake] = set()
         self._is_stopping = False
 

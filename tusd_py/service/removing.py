@@ -1,36 +1,26 @@
 """Taking an upload away: the record says so first, then facts, then bytes, then the record goes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tusd_py.core.events import Event, EventKind, event_of
 from tusd_py.core.rules import move
 from tusd_py.core.upload import Status, Upload
 from tusd_py.service.keeper import Keeper
-from tusd_py.service.observer import Observer
-from tusd_py.service.settings import UploadSettings
+from tusd_py.service.parts import Parts
 from tusd_py.service.settling import Held
-from tusd_py.state.base import UploadState
-from tusd_py.stores.base import ByteStore
 from tusd_py.streams import StopReason
 
 
 class Remover:
     """Removes uploads whose lease is held."""
 
-    def __init__(
-        self,
-        state: UploadState,
-        store: ByteStore,
-        settings: UploadSettings,
-        observer: Observer,
-        now: Callable[[], float],
-    ) -> None:
-        self._state = state
-        self._store = store
-        self._settings = settings
-        self._observer = observer
-        self._now = now
+    def __init__(self, parts: Parts) -> None:
+        self._state = parts.state
+        self._store = parts.store
+        self._settings = parts.settings
+        self._observer = parts.observer
+        self._now = parts.now
 
     async def remove(self, held: Held, kind: EventKind | None) -> None:
         """Remove the upload; tell it as ``kind`` (None: its retention ended, nobody is told).

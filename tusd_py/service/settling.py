@@ -7,7 +7,6 @@ is written or answered.
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tusd_py.core.errors import UploadLocked, UploadUnknown
@@ -15,9 +14,8 @@ from tusd_py.core.events import Event, EventKind, event_of
 from tusd_py.core.facts import Facts, Remains, upload_of
 from tusd_py.core.identity import check_owner
 from tusd_py.core.reconcile import Reconciled, reconcile
-from tusd_py.core.rules import Limits
 from tusd_py.core.upload import GONE, Status, Upload
-from tusd_py.service.observer import Observer
+from tusd_py.service.parts import Parts
 from tusd_py.state.base import (
     Lease,
     LeaseBusy,
@@ -53,19 +51,12 @@ class AlreadyTerminated(UploadUnknown):
 class Settler:
     """Takes leases and reconciles. Without state of its own."""
 
-    def __init__(
-        self,
-        state: UploadState,
-        store: ByteStore,
-        limits: Limits,
-        observer: Observer,
-        now: Callable[[], float],
-    ) -> None:
-        self._state = state
-        self._store = store
-        self._limits = limits
-        self._observer = observer
-        self._now = now
+    def __init__(self, parts: Parts) -> None:
+        self._state = parts.state
+        self._store = parts.store
+        self._limits = parts.settings.limits
+        self._observer = parts.observer
+        self._now = parts.now
 
     async def visit(self, visit: Visit) -> Held | Seen:
         """The upload for ``visit``, settled. Raises UploadError or what the back ends raise.

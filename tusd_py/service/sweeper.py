@@ -17,9 +17,11 @@ from tusd_py.core.events import EventKind, event_of
 from tusd_py.core.identity import ANYBODY
 from tusd_py.core.ids import UploadId
 from tusd_py.core.upload import Status, Upload
-from tusd_py.service.settling import AlreadyTerminated, Held, let_go
+from tusd_py.service.finishing import Finisher
+from tusd_py.service.parts import Parts
+from tusd_py.service.removing import Remover
+from tusd_py.service.settling import AlreadyTerminated, Held, Settler, let_go
 from tusd_py.service.translate import translated
-from tusd_py.service.uploads import Parts
 from tusd_py.state.base import Due, Purpose, Seen, StateError, Visit
 from tusd_py.stores.base import StoreError
 
@@ -40,9 +42,9 @@ class Sweeper:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._settings = parts.settings
-        self._settler = parts.settler()
-        self._finisher = parts.finisher()
-        self._remover = parts.remover()
+        self._settler = Settler(parts)
+        self._finisher = Finisher(parts)
+        self._remover = Remover(parts)
         self._cursor: str | None = None
         self._tried: dict[Due, dict[UploadId, int]] = {due: {} for due in Due}
         """What is due and was tried in vain, and in which look last: it goes behind the others, so

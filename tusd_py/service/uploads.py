@@ -6,8 +6,8 @@ rule has said yes, and what was written is committed before it is told.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from tusd_py.core.commands import AppendBytes, CreateUpload, ReadOffset, Terminate
@@ -39,12 +39,10 @@ from tusd_py.core.rules import (
 from tusd_py.core.upload import Status, Upload
 from tusd_py.hooks.base import Moment, Question
 from tusd_py.service.finishing import Finisher
-from tusd_py.service.gates import Gates
 from tusd_py.service.keeper import Keeper
-from tusd_py.service.observer import Observer
+from tusd_py.service.parts import Parts
 from tusd_py.service.receiving import Received, Receiver
 from tusd_py.service.removing import Remover
-from tusd_py.service.settings import UploadSettings
 from tusd_py.service.settling import AlreadyTerminated, Held, Settler, let_go
 from tusd_py.service.translate import translated
 from tusd_py.state.base import (
@@ -54,49 +52,12 @@ from tusd_py.state.base import (
     Purpose,
     Seen,
     StateError,
-    UploadState,
     Visit,
 )
-from tusd_py.stores.base import ByteStore, StoreError
+from tusd_py.stores.base import StoreError
 from tusd_py.streams import ByteSource
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What the services are made of; ``compose`` puts it together, once."""
-
-    state: UploadState
-    store: ByteStore
-    gates: Gates
-    settings: UploadSettings
-    observer: Observer
-    now: Callable[[], float]
-    """Unix time."""
-    randomness: Callable[[int], bytes]
-    destination: str | None = None
-    """Template of the place of finished files; None: they stay where they are."""
-
-    def settler(self) -> Settler:
-        return Settler(self.state, self.store, self.settings.limits, self.observer, self.now)
-
-    def receiver(self) -> Receiver:
-        return Receiver(self.state, self.store, self.settings, self.observer, self.now)
-
-    def remover(self) -> Remover:
-        return Remover(self.state, self.store, self.settings, self.observer, self.now)
-
-    def finisher(self) -> Finisher:
-        return Finisher(
-            self.state,
-            self.store,
-            self.gates,
-            self.settings,
-            self.observer,
-            self.now,
-            self.destination,
-        )
 
 
 class Uploads:
@@ -108,10 +69,10 @@ class Uploads:
         self._state = parts.state
         self._store = parts.store
         self._limits = parts.settings.limits
-        self._settler = parts.settler()
-        self._receiver = parts.receiver()
-        self._finisher = parts.finisher()
-        self._remover = parts.remover()
+        self._settler = Settler(parts)
+        self._receiver = Receiver(parts)
+        self._finisher = Finisher(parts)
+        self._remover = Remover(parts)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
 

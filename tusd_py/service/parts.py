@@ -1,0 +1,26 @@
+"""What the services are made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tusd_py.service.gates import Gates
+from tusd_py.service.observer import Observer
+from tusd_py.service.settings import UploadSettings
+from tusd_py.state.base import UploadState
+from tusd_py.stores.base import ByteStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Back ends, bounds and clocks, as ``compose`` puts them together, once."""
+
+    state: UploadState
+    store: ByteStore
+    gates: Gates
+    settings: UploadSettings
+    observer: Observer
+    now: Callable[[], float]
+    """Unix time."""
+    randomness: Callable[[int], bytes]
+    destination: str | None = None
+    """Template of the place of finished files; None: they stay where they are."""
