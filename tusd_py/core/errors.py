@@ -39,11 +39,11 @@ class MissingHeader(UploadError):
 
 
 class InvalidMetadata(UploadError):
-    """``Upload-Metadata`` that cannot be read; ``what`` completes "Upload-Metadata …"."""
+    """``Upload-Metadata`` that cannot be read."""
 
     code = "ERR_INVALID_METADATA"
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str) -> None:  # completes "Upload-Metadata …"
         super().__init__(f"Upload-Metadata {what}.")
 
 
@@ -119,11 +119,11 @@ class BodyMalformed(UploadError):
 
 
 class TokenInvalid(UploadError):
-    """No token, or one that cannot be trusted. ``shown`` is its beginning, or ``null``."""
+    """No token, or one that cannot be trusted."""
 
     code = "ERR_TOKEN_INVALID"
 
-    def __init__(self, shown: str) -> None:
+    def __init__(self, shown: str) -> None:  # its beginning, or "null"
         super().__init__(f"token invalid ({shown})")
 
 
@@ -197,7 +197,7 @@ class OffsetMismatch(UploadError):
 
 
 class BodyTooLong(UploadError):
-    """More bytes than the upload has room for. ``offset`` is where the upload stands now."""
+    """More bytes than the upload has room for."""
 
     code = "ERR_BODY_TOO_LONG"
 
