@@ -18,8 +18,8 @@ from tusd_py.core.errors import GateFailed, UploadHandedOver, UploadLocked, Uplo
 from tusd_py.core.events import EventKind
 from tusd_py.core.ids import UploadId
 from tusd_py.core.reconcile import Durability
-from tusd_py.core.upload import Status
-from tusd_py.state.base import Due
+from tusd_py.core.upload import Status, Upload
+from tusd_py.state.base import Due, Taken
 
 CONTENT = b"0123456789"
 Prepare = Callable[[World], Awaitable[UploadId]]
@@ -288,6 +288,28 @@ async def test_adopt_boot_an_adopter_of_a_later_boot_believes_no_unmarked_byte(
         await world.lose_state()
         assert (await world.head(upload_id)).offset == 0
         await go_on_to_the_end(world, upload_id)
+
+
+async def test_adopt_leased_facts_that_went_before_the_lease_came_are_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[adopt-leased] Between an adopter's first look and its lease a DELETE runs through: what
+    counts is what lies there afterwards, and the upload stays terminated."""
+    async with a_world(tmp_path) as world:
+        upload_id = await half_an_upload(world)
+        await world.lose_state()
+        adopt = world.state.adopt
+
+        async def adopt_too_late(upload: Upload) -> Taken:
+            await world.store.remove(upload_id)
+            return await adopt(upload)
+
+        monkeypatch.setattr(world.state, "adopt", adopt_too_late)
+        with pytest.raises(UploadUnknown):
+            await world.head(upload_id)
+        assert await world.state.find(upload_id) is None
+        with pytest.raises(UploadUnknown):
+            await world.head(upload_id)
 
 
 async def test_sweep_after_change_a_forgotten_completion_is_told_without_a_client(

@@ -256,3 +256,26 @@ def fail_once(world: World, name: str) -> Sequence[bool]:
 
     setattr(world.store, name, call)
     return calls
+
+
+async def test_the_sweeper_looks_for_every_reason_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[sweep-after-change] and all others: a reason nobody looks for is an upload forgotten."""
+    async with a_world(tmp_path) as world:
+        looked: set[Due] = set()
+        all_looked = asyncio.Event()
+        list_due = world.state.list_due
+
+        async def noted(due: Due, **wanted: Any) -> Sequence[Any]:
+            looked.add(due)
+            if looked == set(Due) - {Due.RETIRED}:  # finished uploads are kept for ever here
+                all_looked.set()
+            return await list_due(due, **wanted)
+
+        monkeypatch.setattr(world.state, "list_due", noted)
+        sweeping_on = asyncio.create_task(world.sweeper.run())
+        async with asyncio.timeout(20):
+            await all_looked.wait()
+        sweeping_on.cancel()
+        await asyncio.wait({sweeping_on})
