@@ -17,7 +17,7 @@ from tusd_py.core.reconcile import Durability
 from tusd_py.core.rules import move
 from tusd_py.core.upload import Status, Upload
 from tusd_py.hooks.base import Moment, Question
-from tusd_py.service.keeper import Keeper
+from tusd_py.service.keeper import Keeper, keep_on
 from tusd_py.service.parts import Parts
 from tusd_py.service.settling import Held, tidy_placed
 from tusd_py.state.base import Lease, LeaseGone, StateError
@@ -73,7 +73,7 @@ class Finisher:
         """Commit that all bytes are there. They are synced before, so that a record which says
         so after a power loss cannot lead a gate, or a receiver, to a file with holes."""
         if self._store.durability is not Durability.PROCESS:
-            async with self._keep(lease, upload, _ignore):
+            async with self._keep(lease, upload, keep_on):
                 await self._store.sync(upload.id)
             upload = replace(upload, synced_offset=upload.offset)
         if upload.status is not Status.RECEIVED:
@@ -131,7 +131,7 @@ class Finisher:
         """[mark-first] Bytes in place and synced [sync-at-finish], then the mark beside them."""
         length = upload.offset
         finished_at = self._now()
-        async with self._keep(lease, upload, _ignore):
+        async with self._keep(lease, upload, keep_on):
             place = None
             if self._destination is not None:
                 name = build_destination(self._destination, upload)
@@ -148,7 +148,3 @@ class Finisher:
             finished_at=finished_at,
             place=place,
         )
-
-
-def _ignore(reason: StopReason) -> None:
-    """Finishing takes its time; a lease that is lost meanwhile shows at the commit."""

@@ -13,6 +13,11 @@ from tusd_py.streams import StopReason
 log = logging.getLogger(__name__)
 
 
+def keep_on(reason: StopReason) -> None:
+    """For work that is not stopped: who asks for the lease waits until it is done, and a lease
+    that is lost meanwhile shows at the commit."""
+
+
 class Keeper:
     """Commits ``snapshot()`` each ``seconds``, which renews the lease; an async context manager.
 

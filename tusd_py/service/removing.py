@@ -6,10 +6,9 @@ from dataclasses import replace
 from tusd_py.core.events import Event, EventKind, event_of
 from tusd_py.core.rules import move
 from tusd_py.core.upload import Status, Upload
-from tusd_py.service.keeper import Keeper
+from tusd_py.service.keeper import Keeper, keep_on
 from tusd_py.service.parts import Parts
 from tusd_py.service.settling import Held
-from tusd_py.streams import StopReason
 
 
 class Remover:
@@ -32,7 +31,7 @@ class Remover:
         if upload.status is not Status.TERMINATING:
             upload = await self._announce(held, kind)
         async with Keeper(
-            self._state, lease, lambda: upload, _go_on, self._settings.checkpoint_seconds
+            self._state, lease, lambda: upload, keep_on, self._settings.checkpoint_seconds
         ):
             await self._store.remove(upload.id)
         await self._state.remove(lease)
@@ -48,7 +47,3 @@ class Remover:
         if kind is not None:
             self._observer.upload_event(kind)
         return upload
-
-
-def _go_on(reason: StopReason) -> None:
-    """A removal is not stopped: who asks for the lease finds the upload gone."""

@@ -39,7 +39,7 @@ from tusd_py.core.rules import (
 from tusd_py.core.upload import Status, Upload
 from tusd_py.hooks.base import Moment, Question
 from tusd_py.service.finishing import Finisher
-from tusd_py.service.keeper import Keeper
+from tusd_py.service.keeper import Keeper, keep_on
 from tusd_py.service.parts import Parts
 from tusd_py.service.receiving import Received, Receiver
 from tusd_py.service.removing import Remover
@@ -271,7 +271,7 @@ class Uploads:
                     self._state,
                     held.lease,
                     lambda: held.upload,
-                    lambda _: None,  # who asks for the lease waits for the gate's answer
+                    keep_on,
                     self._parts.settings.checkpoint_seconds,
                 ):
                     await self._parts.gates.ask(

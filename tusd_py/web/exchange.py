@@ -47,18 +47,6 @@ class Resource(Protocol):
         """The client was gone before ``answer`` could be written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of a request, for logs and counters."""
-
-    route: str
-    method: str
-    status: int
-    code: str | None
-    received_bytes: int
-    seconds: float
-
-
 class Sent:
     """What aiohttp gets for a response that was written already."""
 
