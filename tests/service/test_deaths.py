@@ -405,9 +405,19 @@ async def test_a_head_does_not_wait_for_a_slow_gate_and_the_answer_is_not_lost(
         assert (await world.head(upload_id)).status is Status.COMPLETE
 
 
-async def test_a_body_that_is_asked_to_let_go_keeps_what_arrived(tmp_path: Path) -> None:
-    """A HEAD takes over from a running PATCH, which is told so; nothing that came is lost."""
+async def test_a_body_that_is_asked_to_let_go_keeps_what_arrived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A HEAD takes over from a running PATCH, which is told so; nothing that came is lost, and
+    the wait is counted, once, where others had nobody in their way."""
+    waits: list[bool] = []
+
+    def count(seconds: float, granted: bool) -> None:
+        assert seconds > 0
+        waits.append(granted)
+
     async with a_world(tmp_path) as world:
+        monkeypatch.setattr(world.parts.observer, "lease_waited", count)
         upload_id = await half_an_upload(world)
         body = Body(CONTENT[4:6], CONTENT[6:], hold_before=1)
         patch = asyncio.create_task(world.append(upload_id, 4, body))
@@ -415,4 +425,5 @@ async def test_a_body_that_is_asked_to_let_go_keeps_what_arrived(tmp_path: Path)
         assert (await world.head(upload_id)).offset == 6
         with pytest.raises(UploadHandedOver):
             await patch
+        assert waits == [True]
         await go_on_to_the_end(world, upload_id, at_least=6)

@@ -7,6 +7,7 @@ is written or answered.
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, replace
 
 from tusd_py.core.errors import UploadLocked, UploadUnknown
@@ -88,8 +89,16 @@ class Settler:
 
     async def _take(self, visit: Visit) -> Taken | Seen:
         for _ in range(ADOPTION_TRIES):
+            began = time.monotonic()
             try:
-                return await self._state.take(visit)
+                found = await self._state.take(visit)
+                if found.waited_seconds > 0:
+                    self._observer.lease_waited(found.waited_seconds, granted=True)
+                return found
+            except LeaseBusy:
+                if visit.wait_seconds > 0:
+                    self._observer.lease_waited(time.monotonic() - began, granted=False)
+                raise
             except RecordUnknown:
                 remains = await self._store.load(visit.upload_id)
             if remains is None:

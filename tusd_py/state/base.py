@@ -109,6 +109,8 @@ class Taken:
     was not let go cleanly, or the record is of another generation of the state store or an earlier
     boot of its writer's host [restart-is-unclean]. Always False for purpose SWEEP, because the
     sweeper reconciles before it judges [sweep-reconciles]."""
+    waited_seconds: float = 0.0
+    """How long another holder had to be waited for; 0 where nobody was in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ class Seen:
     """No lease is needed: the record is true as it stands."""
 
     upload: Upload
+    waited_seconds: float = 0.0
+    """As in ``Taken``."""
 
 
 @dataclass(frozen=True, slots=True)

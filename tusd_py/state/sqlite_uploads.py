@@ -119,7 +119,8 @@ class SqliteUploads(UploadState):
         self._shop.handover.tell(found, asks=found.may_ask)
         if visit.wait_seconds <= 0:
             raise self._busy(found)
-        return await self._wait_to_take(visit, found, began + visit.wait_seconds)
+        got = await self._wait_to_take(visit, found, began + visit.wait_seconds)
+        return replace(got, waited_seconds=asyncio.get_running_loop().time() - began)
 
     async def adopt(self, upload: Upload) -> Taken:
         shop, book = self._shop, self._shop.book
