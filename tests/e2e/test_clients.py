@@ -353,5 +353,5 @@ def _patched_again(number: int) -> Callable[[dict[str, Any]], bool]:
 
 def _only_upload(place: Place) -> str:
     """tus-js-client 2 does not tell the address before the end."""
-    (file,) = (place.server.data_directory / "uploads").glob("*/*.bin")
+    (file,) = (place.server.data_directory / "uploads").glob("*/*.facts")
     return file.stem
