@@ -216,6 +216,73 @@ class UploadIsFinal(UploadError):
         super().__init__("A final upload is joined of its parts; it takes no bytes.")
 
 
+class UploadFinished(UploadError):
+    """An append to an upload that is complete, in a protocol that refuses it in any case."""
+
+    code = "ERR_UPLOAD_FINISHED"
+
+    def __init__(self, offset: int) -> None:
+        super().__init__("The upload is complete and takes no more bytes.")
+        self.offset = offset
+
+
+class PartUnusable(UploadError):
+    """A part of a concatenation that does not exist, is no partial upload, or is not the
+    client's own."""
+
+    code = "ERR_PART_UNUSABLE"
+
+    def __init__(self) -> None:
+        super().__init__("A part named in Upload-Concat is no partial upload of this client.")
+
+
+class WholeDigestMismatch(UploadError):
+    """The whole file does not hash to what its creation said: it is rejected."""
+
+    code = "ERR_DIGEST_MISMATCH"
+
+    def __init__(self) -> None:
+        super().__init__("The file received does not match the digest it was announced with.")
+
+
+class BytesGone(UploadError):
+    """The record is there and the bytes are not (any more): a hook took them away."""
+
+    code = "ERR_BYTES_GONE"
+
+    def __init__(self) -> None:
+        super().__init__("The bytes of this upload are not kept here any more.")
+
+
+class RangeUnsatisfiable(UploadError):
+    """A range that the file does not have."""
+
+    code = "ERR_RANGE"
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"The file has {length} bytes; none of them is in the range asked for.")
+        self.length = length
+
+
+class FormInvalid(UploadError):
+    """A multipart form that cannot be read, or that lacks what is needed."""
+
+    code = "ERR_FORM_INVALID"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The form cannot be used: {why}.")
+
+
+class TooManyWatchers(UploadError):
+    """More event streams than the server keeps open at once."""
+
+    code = "ERR_TOO_MANY_WATCHERS"
+    retry_after_seconds = 10.0
+
+    def __init__(self) -> None:
+        super().__init__("Too many event streams are open; ask for the status instead.")
+
+
 class UploadLocked(UploadError):
     """Somebody else holds the lease and did not let go in time, or none may be given yet."""
 

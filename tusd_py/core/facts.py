@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tusd_py.core.identity import Owner
 from tusd_py.core.ids import UploadId
 from tusd_py.core.metadata import Metadata
-from tusd_py.core.upload import Boot, Kind, Status, Upload
+from tusd_py.core.upload import EXPLICIT_COMPLETION, Boot, Kind, Status, Upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class Facts:
     overrides: Mapping[str, str] = field(default_factory=dict)
     max_bytes: int | None = None
     protocol: str = "tus1"
+    concat: str | None = None
+    promised_digests: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,8 @@ def facts_of(upload: Upload) -> Facts:
         overrides=upload.overrides,
         max_bytes=upload.max_bytes,
         protocol=upload.protocol,
+        concat=upload.concat,
+        promised_digests=upload.promised_digests,
     )
 
 
@@ -88,6 +92,9 @@ def upload_of(facts: Facts) -> Upload:
         overrides=facts.overrides,
         max_bytes=facts.max_bytes,
         protocol=facts.protocol,
+        concat=facts.concat,
+        promised_digests=facts.promised_digests,
+        is_strict=facts.protocol in EXPLICIT_COMPLETION,
         changed_at=facts.created_at,
         status=Status.JOINING if facts.kind is Kind.FINAL else Status.RECEIVING,
     )

@@ -58,13 +58,18 @@ def reconcile(
     offset = min(claimed, remains.size)
     if length is not None:
         offset = min(offset, length)
+    status = row.status
     # A received upload whose bytes did not outlive the machine is receiving again.
-    stays_received = row.status is Status.RECEIVED and offset == length
+    if status is Status.RECEIVED and offset != length:
+        status = Status.RECEIVING
+    if row.is_strict and offset < row.offset:
+        # The protocol's own MUST: an offset that was told never shrinks, rather nothing goes on.
+        status = Status.INVALID
     upload = replace(
         row,
         length=length,
         offset=offset,
-        status=row.status if stays_received or row.status is Status.JOINING else Status.RECEIVING,
+        status=status,
         synced_offset=min(row.synced_offset, offset),
         # [no-cut] what lies past the offset is never cut off, only never believed
         suspect_length=max(remains.size, row.suspect_length) if remains.size > offset else 0,

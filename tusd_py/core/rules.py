@@ -5,14 +5,19 @@ UploadError. Nothing has been written when it raises: services call the rule fir
 plan afterwards.
 """
 
+import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tusd_py.core.commands import AppendBytes, CreateUpload
+from tusd_py.core.commands import AppendBytes, Completion, CreateUpload
+from tusd_py.core.digests import Digest, Promise
 from tusd_py.core.errors import (
     BodyTooLong,
     LengthConflict,
     OffsetMismatch,
+    PartUnusable,
+    UploadFinished,
     UploadIsFinal,
     UploadTooLarge,
     UploadUnknown,
@@ -61,6 +66,8 @@ class AppendPlan:
     """Not one byte more than this is stored."""
     length: int | None
     """The upload's length, where it is known or declared by this request."""
+    promise: Promise | None = None
+    """What the body hashes to: it is held back until that was verified."""
 
 
 def plan_create(
@@ -81,6 +88,9 @@ def plan_create(
         owner=claims.owner if claims else _owner_by_metadata(command),
         length=command.length,
         kind=command.kind,
+        parts=command.parts,
+        concat=command.concat,
+        status=Status.JOINING if command.kind is Kind.FINAL else Status.RECEIVING,
         metadata=command.metadata.without({TOKEN_KEY}),
         overrides=dict(claims.metadata) if claims else {},
         max_bytes=bound,
@@ -90,6 +100,8 @@ def plan_create(
         creator=boot,
         writer=boot,
         protocol=command.protocol,
+        promised_digests=tuple(map(pair_of, command.promised_digests)),
+        is_strict=command.is_strict,
     )
     if command.announced_bytes:
         _check_announced(upload, command.announced_bytes, room_of(upload, upload.length))
@@ -113,7 +125,42 @@ def plan_append(upload: Upload, command: AppendBytes) -> AppendPlan:
     room = room_of(upload, length)
     if command.announced_bytes is not None:
         _check_announced(replace(upload, length=length), command.announced_bytes, room)
-    return AppendPlan(offset=upload.offset, room=room, length=length)
+    return AppendPlan(upload.offset, room, length, command.promise)
+
+
+def check_completion(upload: Upload, completion: Completion) -> bool:
+    """Whether ``upload``, whose body has come as a whole, is complete by that.
+
+    Raises LengthConflict where the body was said to be the last one and bytes are missing.
+    """
+    if completion is Completion.AT_LENGTH:
+        return upload.is_full
+    if completion is Completion.LATER:
+        return False
+    if upload.length is not None and upload.offset != upload.length:
+        raise LengthConflict(stored=upload.length, requested=upload.offset)
+    return True
+
+
+def plan_join(final: Upload, parts: Sequence[Upload | None]) -> int | None:
+    """The length of ``final``, None while that of a part is not known.
+
+    Raises PartUnusable where a part does not exist, is no partial upload, cannot become complete
+    any more, or belongs to somebody else (a client learns no more than that it cannot be used),
+    and UploadTooLarge. tus 1.0, "Concatenation": the length is the sum of those of the parts.
+    """
+    total: int | None = 0
+    for part in parts:
+        if part is None or part.kind is not Kind.PARTIAL or part.status in GONE:
+            raise PartUnusable()
+        if part.owner != final.owner:
+            raise PartUnusable()
+        total = None if total is None or part.length is None else total + part.length
+    known = sum(part.length or part.offset for part in parts if part is not None)
+    bound = MAX_LENGTH if final.max_bytes is None else final.max_bytes
+    if known > bound:
+        raise UploadTooLarge(max_bytes=bound)
+    return total
 
 
 def plan_length(upload: Upload, declared: int | None) -> int | None:
@@ -157,11 +204,18 @@ def check_append_to_finished(upload: Upload, command: AppendBytes) -> None:
         raise UploadUnknown()
     if upload.kind is Kind.FINAL:
         raise UploadIsFinal()
+    if command.refuses_finished:
+        raise UploadFinished(upload.offset)
     if command.offset != upload.offset:
         raise OffsetMismatch(stored=upload.offset, requested=command.offset)
     plan_length(upload, command.declared_length)
     if command.announced_bytes:
         raise BodyTooLong(room=0, offset=upload.offset)
+
+
+def pair_of(digest: Digest) -> tuple[str, str]:
+    """A digest as records keep it: the algorithm's name and Base64."""
+    return digest.algorithm.value, base64.b64encode(digest.value).decode("ascii")
 
 
 def move(upload: Upload, status: Status) -> Upload:

@@ -61,6 +61,10 @@ GONE: Final = frozenset({Status.REJECTED, Status.INVALID, Status.TERMINATING})
 """A client is told that there is no such upload."""
 
 
+EXPLICIT_COMPLETION: Final = frozenset({"rufh"})
+"""Protocols whose clients say when an upload is complete; its length alone says nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Boot:
     """One run of one machine. Bytes that were not synced do not outlive it."""
@@ -117,6 +121,16 @@ class Upload:
     """Where the finished file was put, relative to the destination's root."""
     refusal: str | None = None
     """What the finish gate said when it refused."""
+    concat: str | None = None
+    """``Upload-Concat`` as the client wrote it."""
+    promised_digests: tuple[tuple[str, str], ...] = ()
+    """What the client said the whole file hashes to (algorithm and Base64): verified before it is
+    complete."""
+    is_strict: bool = False
+    """A protocol touched it in which a told offset may never shrink: where bytes were lost the
+    upload is invalid."""
+    bytes_per_second: float = 0.0
+    """How fast bytes came at the last checkpoint of a running body; 0 once it has ended."""
 
     @property
     def is_complete(self) -> bool:
@@ -126,6 +140,18 @@ class Upload:
     def is_full(self) -> bool:
         """All bytes are there. That alone does not make it complete."""
         return self.length is not None and self.offset >= self.length
+
+    @property
+    def can_expire(self) -> bool:
+        """It is removed at ``expires_at``: what has all its bytes is not, unless it is a part."""
+        if self.kind is Kind.PARTIAL:
+            return self.status in (Status.RECEIVING, Status.COMPLETE)
+        return self.status in (Status.RECEIVING, Status.JOINING)
+
+    @property
+    def completes_at_length(self) -> bool:
+        """Having all its bytes makes it due to be finished, whoever looks."""
+        return self.protocol not in EXPLICIT_COMPLETION
 
     @property
     def is_unfinished(self) -> bool:
