@@ -6,6 +6,8 @@ are attributes. A protocol's own table gives each class its status; nothing here
 
 from typing import ClassVar
 
+from tusd_py.core.digests import Algorithm
+
 
 class UploadError(Exception):
     """A request that is not carried out. ``str(error)`` is a sentence fit for the client."""
@@ -104,6 +106,27 @@ class UnsupportedExtension(UploadError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"The extension {name} is not offered by this server.")
+
+
+class ChecksumUnsupported(UploadError):
+    """``Upload-Checksum`` names an algorithm that is not offered here."""
+
+    code = "ERR_CHECKSUM_UNSUPPORTED"
+
+    def __init__(self) -> None:
+        super().__init__(f"The algorithm of Upload-Checksum must be one of {', '.join(Algorithm)}.")
+
+
+class ChecksumMismatch(UploadError):
+    """A body that does not hash to what it was sent with: nothing of it was kept."""
+
+    code = "ERR_CHECKSUM_MISMATCH"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The bytes received do not match the digest they were sent with; "
+            "nothing of them was kept."
+        )
 
 
 class BodyMalformed(UploadError):
