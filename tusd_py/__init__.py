@@ -8,6 +8,7 @@ the values and rules that all of them share. Whoever reads for the first time st
 ``core``        values and rules of uploads, pure
 ``protocol``    text of the wire to commands and back, pure, one file per protocol
 ``streams``     a body on its way from a client to a store
+``digests``     hashing the bytes as they pass
 ``service``     the order of I/O: lease, load, rule, write, commit, answer
 ``stores``      where bytes and the facts beside them lie
 ``state``       where records, leases and the outbox live

@@ -14,6 +14,7 @@ ANYTHING: Final = None
 # What a layer may import of tusd_py, besides itself.
 MAY_IMPORT: Final[dict[str, set[str] | None]] = {
     "core": set(),
+    "digests": {"core"},
     "streams": {"core"},
     "settings": {"core"},
     "announce": set(),
@@ -21,12 +22,12 @@ MAY_IMPORT: Final[dict[str, set[str] | None]] = {
     "logs": {"core", "settings"},
     "metrics": {"core", "streams"},
     "protocol": {"core"},
-    "stores": BACK_END,
+    "stores": BACK_END | {"digests"},
     "state": BACK_END,
     "hooks": BACK_END,
     "sources": BACK_END,
     "auth": BACK_END,
-    "service": {"core", "streams", "settings"} | CONTRACTS,
+    "service": {"core", "digests", "streams", "settings"} | CONTRACTS,
     "web": {"core", "protocol", "service", "streams", "settings"} | CONTRACTS,
     # The composition root and the command line.
     "__init__": ANYTHING,
