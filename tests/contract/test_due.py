@@ -1,8 +1,9 @@
 """What every state store promises of uploads that are due for the sweeper."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -15,10 +16,11 @@ from tests.contract.states import (
     take,
     upload_id,
 )
-from tusd_py.core.upload import NO_BOOT, Boot, Status
+from tusd_py.core.upload import NO_BOOT, Boot, Kind, Status
 from tusd_py.state.base import Due, Purpose, StateStore
 
 NOW = 5000.0
+COMPLETE_PART: Final = {"status": Status.COMPLETE, "kind": Kind.PARTIAL, "offset": 100}
 
 
 @pytest.fixture(params=sorted(STATES))
@@ -44,6 +46,29 @@ async def due_numbers(state: StateStore, due: Due, *, age_seconds: float = 0.0) 
         pytest.param(
             Due.EXPIRED, {"expires_at": 1.0, "status": Status.COMPLETE}, False, id="complete"
         ),
+        pytest.param(
+            Due.EXPIRED, {"expires_at": NOW, "status": Status.JOINING}, True, id="joining, expired"
+        ),
+        pytest.param(
+            Due.EXPIRED, {"expires_at": NOW, "kind": Kind.PARTIAL}, True, id="a part on its way"
+        ),
+        pytest.param(Due.EXPIRED, {"expires_at": NOW, **COMPLETE_PART}, True, id="a part, kept"),
+        pytest.param(
+            Due.EXPIRED, {"expires_at": NOW + 1, **COMPLETE_PART}, False, id="a part, used yet"
+        ),
+        pytest.param(Due.EXPIRED, COMPLETE_PART, False, id="a part that never expires"),
+        pytest.param(
+            Due.EXPIRED,
+            {"expires_at": 1.0, "status": Status.RECEIVED, "kind": Kind.PARTIAL},
+            False,
+            id="a part, received",
+        ),
+        pytest.param(
+            Due.EXPIRED,
+            {"expires_at": 1.0, "status": Status.COMPLETE, "kind": Kind.FINAL},
+            False,
+            id="a complete final",
+        ),
         pytest.param(Due.SILENT, {"changed_at": NOW - 101}, True, id="silent"),
         pytest.param(Due.SILENT, {"changed_at": NOW - 99}, False, id="not silent yet"),
         pytest.param(
@@ -51,6 +76,12 @@ async def due_numbers(state: StateStore, due: Due, *, age_seconds: float = 0.0) 
         ),
         pytest.param(
             Due.SILENT, {"changed_at": 1.0, "status": Status.RECEIVED}, False, id="not receiving"
+        ),
+        pytest.param(
+            Due.SILENT,
+            {"changed_at": 1.0, "status": Status.JOINING},
+            False,
+            id="joining in silence",
         ),
         pytest.param(
             Due.RETIRED,
@@ -68,6 +99,15 @@ async def due_numbers(state: StateStore, due: Due, *, age_seconds: float = 0.0) 
             Due.RETIRED, {"status": Status.REJECTED, "changed_at": 1.0}, False, id="not complete"
         ),
         pytest.param(
+            Due.RETIRED, {"finished_at": 1.0, **COMPLETE_PART}, False, id="a part, done long ago"
+        ),
+        pytest.param(
+            Due.RETIRED,
+            {"status": Status.COMPLETE, "finished_at": 1.0, "kind": Kind.FINAL},
+            True,
+            id="a final, done long ago",
+        ),
+        pytest.param(
             Due.REFUSED, {"status": Status.REJECTED, "changed_at": NOW - 101}, True, id="rejected"
         ),
         pytest.param(
@@ -77,6 +117,7 @@ async def due_numbers(state: StateStore, due: Due, *, age_seconds: float = 0.0) 
             Due.REFUSED, {"status": Status.REJECTED, "changed_at": NOW}, False, id="of late"
         ),
         pytest.param(Due.UNDECIDED, {"status": Status.RECEIVED}, True, id="received, undecided"),
+        pytest.param(Due.UNDECIDED, {"status": Status.JOINING}, True, id="nobody joins it"),
         pytest.param(Due.UNDECIDED, {}, False, id="still receiving"),
         pytest.param(Due.TERMINATING, {"status": Status.TERMINATING}, True, id="terminating"),
         pytest.param(Due.UNSETTLED, {}, False, id="settled"),
@@ -104,8 +145,13 @@ async def test_an_upload_is_due_for_its_reason(
     [
         (Due.EXPIRED, {"expires_at": 1.0}),
         (Due.SILENT, {"changed_at": 1.0}),
+        (Due.EXPIRED, {"expires_at": 1.0, "status": Status.JOINING}),
+        (Due.EXPIRED, {"expires_at": 1.0, **COMPLETE_PART}),
         (Due.UNDECIDED, {"status": Status.RECEIVED}),
+        (Due.UNDECIDED, {"status": Status.JOINING}),
+        (Due.RETIRED, {"finished_at": 1.0, "status": Status.COMPLETE}),
         (Due.ABANDONED, {}),
+        (Due.ABANDONED, {"status": Status.JOINING}),
     ],
 )
 async def test_an_upload_under_a_live_lease_is_not_due(
@@ -114,6 +160,32 @@ async def test_an_upload_under_a_live_lease_is_not_due(
     state = await rig.open()
     await create_held(state, an_upload(1, **changes))
     assert await due_numbers(state, due) == []
+
+
+async def test_a_joining_whose_joiner_is_gone_is_due_for_whoever_can_go_on(rig: StateRig) -> None:
+    state = await rig.open()
+    await create_held(state, an_upload(1, status=Status.JOINING, expires_at=1.0))
+    assert await due_numbers(state, Due.UNDECIDED) == []
+    rig.clock.advance(LEASE_SECONDS)
+    for due in (Due.UNDECIDED, Due.ABANDONED, Due.EXPIRED):
+        assert await due_numbers(state, due) == [1]
+
+
+async def test_what_is_due_follows_the_commits(rig: StateRig) -> None:
+    """A part on its way to its end: due as one that expires, whatever becomes of it."""
+    state = await rig.open()
+    upload = an_upload(1, kind=Kind.PARTIAL, expires_at=NOW)
+    lease = await create_held(state, upload)
+    done = replace(upload, status=Status.COMPLETE, offset=100, finished_at=1.0)
+    await state.commit(lease, replace(done, expires_at=NOW + 1), release=True)
+    assert await due_numbers(state, Due.EXPIRED) == []
+    lease = (await take(state, upload, Purpose.SWEEP)).lease
+    await state.commit(lease, done, release=True)
+    assert await due_numbers(state, Due.EXPIRED) == [1]
+    lease = (await take(state, upload, Purpose.SWEEP)).lease
+    await state.commit(lease, replace(done, status=Status.TERMINATING), release=True)
+    assert await due_numbers(state, Due.EXPIRED) == []
+    assert await due_numbers(state, Due.TERMINATING) == [1]
 
 
 async def test_an_upload_whose_lease_ran_out_is_abandoned(rig: StateRig) -> None:
@@ -169,3 +241,25 @@ async def test_the_oldest_come_first_and_no_more_than_wanted(rig: StateRig) -> N
     for due in (Due.SILENT, Due.EXPIRED):
         ids = await state.list_due(due, now=NOW, limit=3)
         assert list(ids) == [upload_id(5), upload_id(4), upload_id(3)]
+
+
+@pytest.mark.parametrize(
+    ("due", "kinds"),
+    [
+        (Due.EXPIRED, [{}, {"status": Status.JOINING}, COMPLETE_PART]),
+        (Due.UNDECIDED, [{"status": Status.RECEIVED}, {"status": Status.JOINING}]),
+        (
+            Due.RETIRED,
+            [{"status": Status.COMPLETE}, {"status": Status.COMPLETE, "kind": Kind.FINAL}],
+        ),
+        (Due.REFUSED, [{"status": Status.REJECTED}, {"status": Status.INVALID}]),
+    ],
+)
+async def test_the_oldest_come_first_whatever_they_are(
+    rig: StateRig, due: Due, kinds: list[dict[str, Any]]
+) -> None:
+    state = await rig.open()
+    for n in (3, 1, 4, 5, 2):
+        times = dict.fromkeys(("changed_at", "expires_at", "finished_at"), 100.0 - n)
+        await state.create(an_upload(n, **times, **kinds[n % len(kinds)]), [], with_lease=False)
+    assert await due_numbers(state, due) == [5, 4, 3, 2, 1]

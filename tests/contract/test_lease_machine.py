@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from tests.contract.states import LEASE_SECONDS, STATES, a_visit, an_upload
+from tusd_py.core.upload import Status, Upload
 from tusd_py.state.base import (
     Lease,
     LeaseBusy,
@@ -30,7 +31,9 @@ from tusd_py.state.base import (
     Taken,
 )
 
-UPLOADS = st.integers(1, 2)
+UPLOADS = st.integers(1, 3)
+JOINING = 3
+"""The number of the one that is put together of parts."""
 INSTANCES = st.integers(0, 1)
 
 
@@ -44,6 +47,11 @@ class Row:
     deadline: float = 0.0
     is_clean: bool = True
     was_settled: bool = True
+
+
+def a_record(number: int, **changes: Any) -> Upload:
+    status = Status.JOINING if number == JOINING else Status.RECEIVING
+    return an_upload(number, status=status, **changes)
 
 
 class LeaseMachine(RuleBasedStateMachine):
@@ -91,7 +99,7 @@ class LeaseMachine(RuleBasedStateMachine):
         if number in self.rows:
             return
         created = self.runner.run(
-            self.states[instance].create(an_upload(number), [], with_lease=with_lease)
+            self.states[instance].create(a_record(number), [], with_lease=with_lease)
         )
         self.rows[number] = Row()
         assert (created.lease is not None) == with_lease
@@ -101,11 +109,13 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(instance=INSTANCES, number=UPLOADS, purpose=st.sampled_from(Purpose))
     def take(self, instance: int, number: int, purpose: Purpose) -> None:
         row = self.rows.get(number)
-        taking = self.states[instance].take(a_visit(an_upload(number), purpose))
+        taking = self.states[instance].take(a_visit(a_record(number), purpose))
         if row is None:
             with pytest.raises(RecordUnknown):
                 self.runner.run(taking)
-        elif purpose is Purpose.READ and row.is_clean:
+        elif (purpose is Purpose.READ and row.is_clean) or (
+            number == JOINING and purpose in (Purpose.READ, Purpose.APPEND)
+        ):
             got: Any = self.runner.run(taking)
             assert isinstance(got, Seen) and got.upload.offset == row.offset
         elif self.is_live(row):
@@ -122,7 +132,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def commit(self, data: st.DataObject, release: bool) -> None:
         instance, number, lease = data.draw(st.sampled_from(self.leases))
         row = self.rows.get(number, Row())
-        upload = an_upload(number, offset=row.offset + 1)
+        upload = a_record(number, offset=row.offset + 1)
         committing = self.states[instance].commit(lease, upload, release=release)
         if not self.holds(number, lease):
             with pytest.raises(LeaseGone):
@@ -179,9 +189,9 @@ class LeaseMachine(RuleBasedStateMachine):
         if not self.rows:
             return
         for number, row in self.rows.items():
-            found = self.runner.run(self.states[0].find(an_upload(number).id))
+            found = self.runner.run(self.states[0].find(a_record(number).id))
             assert found is not None
-            assert replace(found, master="") == an_upload(number, offset=row.offset)
+            assert replace(found, master="") == a_record(number, offset=row.offset)
 
 
 @pytest.mark.parametrize("kind", sorted(STATES))

@@ -1,6 +1,7 @@
 """What every state store promises of uploads and their leases."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,8 @@ from tests.contract.states import (
 from tusd_py.core.errors import ClientMismatch, VideoMismatch
 from tusd_py.core.identity import Claims, Owner, Principal
 from tusd_py.core.ids import ClientId, HolderId, VideoId
-from tusd_py.core.upload import Boot, Status
+from tusd_py.core.metadata import Metadata
+from tusd_py.core.upload import Boot, Kind, Status
 from tusd_py.state.base import (
     Filter,
     Lease,
@@ -62,7 +64,22 @@ async def expire(rig: StateRig) -> None:
 
 class TestCreation:
     async def test_a_record_is_found_as_it_was_made(self, state: StateStore) -> None:
-        upload = an_upload(offset=3, place="a/b", digests=(("sha-256", "x"),))
+        upload = an_upload(
+            kind=Kind.FINAL,
+            parts=(upload_id(7), upload_id(8), upload_id(7)),
+            status=Status.JOINING,
+            offset=3,
+            place="a/b",
+            metadata=Metadata("filename Y2F0Lm1wNA=="),
+            overrides={"filename": "dog.mp4"},
+            max_bytes=1 << 40,
+            protocol="rufh",
+            digests=(("sha-256", "x"),),
+            concat="final;/files/7 /files/8 /files/7",
+            promised_digests=(("sha256", "eA=="), ("md5", "eQ==")),
+            is_strict=True,
+            bytes_per_second=1.5,
+        )
         created = await state.create(upload, [], with_lease=False)
         assert created.is_new and created.lease is None
         assert await state.find(upload.id) == created.upload
@@ -250,7 +267,8 @@ class TestSeen:
             pytest.param({"length": None}, True, id="length deferred"),
             pytest.param({"offset": 100}, False, id="full"),
             pytest.param({"status": Status.RECEIVED, "offset": 100}, False, id="received"),
-            pytest.param({"status": Status.JOINING}, False, id="joining"),
+            pytest.param({"status": Status.JOINING}, True, id="joining"),
+            pytest.param({"status": Status.JOINING, "offset": 100}, True, id="joining, and full"),
         ],
     )
     async def test_a_read_needs_no_lease_where_the_record_is_the_truth(
@@ -260,6 +278,56 @@ class TestSeen:
         await state.create(upload, [], with_lease=False)
         got = await state.take(a_visit(upload, Purpose.READ))
         assert isinstance(got, Seen) == is_seen
+
+    @pytest.mark.parametrize("purpose", [Purpose.READ, Purpose.APPEND])
+    async def test_who_joins_is_not_disturbed_by_who_looks(
+        self, state: StateStore, purpose: Purpose
+    ) -> None:
+        upload = an_upload(status=Status.JOINING)
+        lease = await create_held(state, upload)
+        await state.commit(lease, replace(upload, offset=40), release=False)
+        got = await state.take(a_visit(upload, purpose, wait_seconds=LONG_WAIT))
+        assert isinstance(got, Seen) and got.upload.offset == 40
+        await state.commit(lease, replace(upload, offset=50), release=False)
+        assert not lease.asked.is_set()
+
+    @pytest.mark.parametrize("purpose", list(Purpose))
+    async def test_a_joining_whose_joiner_is_gone_is_left_to_the_sweeper(
+        self, rig: StateRig, purpose: Purpose
+    ) -> None:
+        """Who looks gets the record; who sweeps or terminates, the lease, and reconciles first."""
+        state = await rig.open()
+        upload = an_upload(status=Status.JOINING)
+        await create_held(state, upload)
+        await expire(rig)
+        got = await state.take(a_visit(upload, purpose))
+        assert isinstance(got, Seen) == (purpose in (Purpose.APPEND, Purpose.READ))
+        assert not isinstance(got, Taken) or not got.is_settled
+
+    async def test_a_joining_that_is_terminated_is_asked_for_like_any_other(
+        self, rig: StateRig
+    ) -> None:
+        state, other = await rig.open(), await rig.open()
+        upload = an_upload(status=Status.JOINING)
+        lease = await create_held(state, upload)
+        with pytest.raises(LeaseBusy):
+            await other.take(a_visit(upload, Purpose.SWEEP))
+        await state.commit(lease, upload, release=False)
+        assert not lease.asked.is_set()
+        waiting = asyncio.create_task(
+            take(other, upload, Purpose.TERMINATE, wait_seconds=LONG_WAIT)
+        )
+        await lease.asked.wait()
+        await state.commit(lease, replace(upload, offset=60), release=True)
+        got = await waiting
+        assert got.is_settled and got.upload.offset == 60
+
+    async def test_a_stranger_learns_nothing_of_a_joining(self, state: StateStore) -> None:
+        upload = an_upload(status=Status.JOINING)
+        await state.create(upload, [], with_lease=False)
+        for purpose in (Purpose.READ, Purpose.APPEND):
+            with pytest.raises(ClientMismatch):
+                await state.take(a_visit(upload, purpose, principal=owned_by("video", "other")))
 
     async def test_many_reads_at_once_do_not_fight(self, rig: StateRig) -> None:
         states = [await rig.open(), await rig.open()]
@@ -464,11 +532,12 @@ class TestRestartsAndGenerations:
         await state.create(an_upload(), [], with_lease=False)
         assert (await take(state, an_upload())).is_settled
 
-    async def test_finished_records_of_another_generation_are_taken_and_reconciled(
-        self, rig: StateRig
+    @pytest.mark.parametrize("status", [Status.COMPLETE, Status.JOINING])
+    async def test_records_of_another_generation_are_taken_and_reconciled_whatever_their_status(
+        self, rig: StateRig, status: Status
     ) -> None:
         state = await rig.open()
-        upload = an_upload(status=Status.COMPLETE, offset=100)
+        upload = an_upload(status=status, offset=100)
         await state.create(upload, [], with_lease=False)
         await rig.change_generation()
         await expire(rig)
@@ -545,6 +614,8 @@ class TestCommit:
             is_interrupted=True,
             interruptions=2,
             writer=Boot("host-b", "x"),
+            is_strict=True,
+            bytes_per_second=1e9,
         )
         await state.commit(lease, changed, release=release)
         found = await state.find(upload.id)
@@ -718,6 +789,27 @@ class TestListing:
         assert await ids(Filter(client_id=ClientId("client"))) == [2, 4, 6]
         assert await ids(Filter(status=Status.COMPLETE)) == [2, 4, 6]
         assert await ids(Filter(status=Status.COMPLETE, video_id=VideoId("v2"))) == []
+
+    async def test_a_page_holds_what_matches_all_that_is_wanted(self, state: StateStore) -> None:
+        numbers: dict[int, set[str]] = {}
+        for n, (video, client, status) in enumerate(
+            itertools.product("ab", "xy", (Status.RECEIVING, Status.COMPLETE)), 1
+        ):
+            owner = Owner(VideoId(video), ClientId(client))
+            await state.create(an_upload(n, owner=owner, status=status), [], with_lease=False)
+            numbers[n] = {video, client, status}
+        everything = itertools.product(
+            (None, VideoId("a"), VideoId("b"), VideoId("c")),
+            (None, ClientId("x"), ClientId("z")),
+            (None, Status.COMPLETE, Status.INVALID),
+        )
+        for video_id, client_id, wanted_status in everything:
+            wanted = Filter(video_id=video_id, client_id=client_id, status=wanted_status)
+            expected = {video_id, client_id, wanted_status} - {None}
+            found = await state.page(wanted, after=None, limit=100)
+            assert [int(upload.id, 16) for upload in found] == [
+                n for n, has in numbers.items() if expected <= has
+            ], wanted
 
     async def test_uploads_are_counted_by_status(self, state: StateStore) -> None:
         for n in range(3):

@@ -12,17 +12,18 @@ _LEASE: Final = "lease_holder, lease_process, lease_boot, lease_deadline"
 # The conditions are word for word those of the partial indexes: else SQLite does not use them.
 _BY_TIME: Final = {
     Due.UNDECIDED: f"""SELECT id, {_LEASE} FROM upload INDEXED BY due_undecided
-        WHERE status = 'received' ORDER BY changed_at""",
+        WHERE status IN ('received', 'joining') ORDER BY changed_at""",
     Due.TERMINATING: f"""SELECT id, {_LEASE} FROM upload INDEXED BY due_terminating
         WHERE status = 'terminating' ORDER BY changed_at""",
     Due.EXPIRED: f"""SELECT id, {_LEASE} FROM upload INDEXED BY due_expired
-        WHERE status = 'receiving' AND expires_at IS NOT NULL AND expires_at <= :now
-        ORDER BY expires_at""",
+        WHERE (status IN ('receiving', 'joining') OR (status = 'complete' AND kind = 'partial'))
+        AND expires_at IS NOT NULL AND expires_at <= :now ORDER BY expires_at""",
     Due.SILENT: f"""SELECT id, {_LEASE} FROM upload INDEXED BY due_silent
         WHERE status = 'receiving' AND is_interrupted = 0 AND is_clean = 1 AND changed_at < :before
         ORDER BY changed_at""",
     Due.RETIRED: f"""SELECT id, {_LEASE} FROM upload INDEXED BY due_retired
-        WHERE status = 'complete' AND coalesce(finished_at, changed_at) < :before
+        WHERE status = 'complete' AND kind <> 'partial'
+        AND coalesce(finished_at, changed_at) < :before
         ORDER BY coalesce(finished_at, changed_at)""",
     Due.REFUSED: f"""SELECT id, {_LEASE} FROM upload INDEXED BY due_refused
         WHERE status IN ('rejected', 'invalid') AND changed_at < :before ORDER BY changed_at""",

@@ -52,7 +52,10 @@ _COMMIT_AND_RELEASE: Final = f"""UPDATE upload SET {_SET}, {_LET_GO}, was_settle
     WHERE {_HELD}"""
 _RELEASE: Final = f"UPDATE upload SET {_LET_GO}, is_clean = was_settled WHERE {_HELD}"
 
-FINISHED: Final = frozenset({Status.COMPLETE, Status.REJECTED, Status.INVALID})
+UNTOUCHED: Final = frozenset(
+    {Status.JOINING, Status.COMPLETE, Status.REJECTED, Status.INVALID, Status.TERMINATING}
+)
+"""Nothing of these changes by what a client reads or appends: both get the record as it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +237,7 @@ class LeaseBook:
         upload = found.upload
         if upload.master != self.generation.id or purpose not in (Purpose.READ, Purpose.APPEND):
             return False
-        if upload.status in FINISHED or upload.status is Status.TERMINATING:
+        if upload.status in UNTOUCHED:
             return True
         return (
             purpose is Purpose.READ

@@ -21,24 +21,26 @@ FIXED_COLUMNS: Final = (
     "created_at",
     "creator_host",
     "creator_boot",
+    "kind",
+    "parts",
+    "metadata",
+    "overrides",
+    "max_bytes",
+    "protocol",
+    "concat",
+    "promised_digests",
 )
-"""What never changes after the creation: a commit does not write it again."""
+"""What never changes after the creation (facts that stay): a commit does not write it again."""
 CHANGING_COLUMNS: Final = (
     "length",
     "writer_host",
     "writer_boot",
     "master",
-    "kind",
-    "parts",
     "status",
     "is_open",
     "offset",
     "synced_offset",
     "suspect_length",
-    "metadata",
-    "overrides",
-    "max_bytes",
-    "protocol",
     "changed_at",
     "expires_at",
     "finished_at",
@@ -47,11 +49,15 @@ CHANGING_COLUMNS: Final = (
     "digests",
     "place",
     "refusal",
+    "is_strict",
+    "bytes_per_second",
 )
 COLUMNS: Final = FIXED_COLUMNS + CHANGING_COLUMNS
+FIXED_WIDTH: Final = len(FIXED_COLUMNS)
 WIDTH: Final = len(COLUMNS)
 
 Row = tuple[Any, ...]
+Pairs = tuple[tuple[str, str], ...]
 
 
 def fixed_values(upload: Upload) -> Row:
@@ -63,6 +69,14 @@ def fixed_values(upload: Upload) -> Row:
         upload.created_at,
         text_value(upload.creator.host),
         text_value(upload.creator.boot_id),
+        upload.kind.value,
+        _list_value(upload.parts),
+        upload.metadata.wire.encode("utf-8", "surrogatepass"),
+        json.dumps(dict(upload.overrides)) if upload.overrides else None,
+        upload.max_bytes,
+        text_value(upload.protocol),
+        None if upload.concat is None else text_value(upload.concat),
+        _list_value(upload.promised_digests),
     )
 
 
@@ -73,17 +87,11 @@ def changing_values(upload: Upload, master: str) -> Row:
         text_value(upload.writer.host),
         text_value(upload.writer.boot_id),
         master,
-        upload.kind.value,
-        _list_value(upload.parts),
         upload.status.value,
         int(upload.is_unfinished),
         upload.offset,
         upload.synced_offset,
         upload.suspect_length,
-        upload.metadata.wire.encode("utf-8", "surrogatepass"),
-        json.dumps(dict(upload.overrides)) if upload.overrides else None,
-        upload.max_bytes,
-        text_value(upload.protocol),
         upload.changed_at,
         upload.expires_at,
         upload.finished_at,
@@ -92,42 +100,22 @@ def changing_values(upload: Upload, master: str) -> Row:
         _list_value(upload.digests),
         None if upload.place is None else text_value(upload.place),
         None if upload.refusal is None else text_value(upload.refusal),
+        int(upload.is_strict),
+        upload.bytes_per_second,
     )
 
 
 def upload_from(row: Row) -> Upload:
     """The record of a row whose first columns are COLUMNS."""
     (
-        upload_id,
-        video_id,
-        client_id,
-        created_at,
-        creator_host,
-        creator_boot,
-        length,
-        writer_host,
-        writer_boot,
-        master,
-        kind,
-        parts,
-        status,
-        _,
-        offset,
-        synced_offset,
-        suspect_length,
-        metadata,
-        overrides,
-        max_bytes,
-        protocol,
-        changed_at,
-        expires_at,
-        finished_at,
-        interruptions,
-        is_interrupted,
-        digests,
-        place,
-        refusal,
-    ) = row[:WIDTH]
+        upload_id, video_id, client_id, created_at, creator_host, creator_boot, kind, parts,
+        metadata, overrides, max_bytes, protocol, concat, promised_digests,
+    ) = row[:FIXED_WIDTH]  # fmt: skip
+    (
+        length, writer_host, writer_boot, master, status, _, offset, synced_offset, suspect_length,
+        changed_at, expires_at, finished_at, interruptions, is_interrupted, digests, place, refusal,
+        is_strict, bytes_per_second,
+    ) = row[FIXED_WIDTH:WIDTH]  # fmt: skip
     return Upload(
         id=UploadId(upload_id),
         owner=Owner(VideoId(text_from(video_id)), ClientId(text_from(client_id))),
@@ -151,9 +139,13 @@ def upload_from(row: Row) -> Upload:
         finished_at=finished_at,
         interruptions=interruptions,
         is_interrupted=bool(is_interrupted),
-        digests=tuple((name, value) for name, value in json.loads(digests)) if digests else (),
+        digests=_pairs_from(digests),
         place=None if place is None else text_from(place),
         refusal=None if refusal is None else text_from(refusal),
+        concat=None if concat is None else text_from(concat),
+        promised_digests=_pairs_from(promised_digests),
+        is_strict=bool(is_strict),
+        bytes_per_second=bytes_per_second,
     )
 
 
@@ -196,3 +188,7 @@ def text_from(value: str | bytes) -> str:
 
 def _list_value(items: tuple[Any, ...]) -> str | None:
     return json.dumps(items) if items else None
+
+
+def _pairs_from(value: str | None) -> Pairs:
+    return tuple((name, text) for name, text in json.loads(value)) if value else ()

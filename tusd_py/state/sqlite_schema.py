@@ -111,7 +111,24 @@ _VERSION_1: Final = (
     "CREATE INDEX delivery_dead ON delivery (buried_at, seq) WHERE is_dead = 1",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1,)
+_VERSION_2: Final = (
+    "ALTER TABLE upload ADD COLUMN concat TEXT",
+    "ALTER TABLE upload ADD COLUMN promised_digests TEXT",
+    "ALTER TABLE upload ADD COLUMN is_strict INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE upload ADD COLUMN bytes_per_second REAL NOT NULL DEFAULT 0",
+    # All of it never changes: no commit touches this index.
+    "CREATE INDEX upload_owner ON upload (client_id, video_id, id)",
+    "DROP INDEX due_undecided",
+    "DROP INDEX due_expired",
+    "DROP INDEX due_retired",
+    "CREATE INDEX due_undecided ON upload (changed_at) WHERE status IN ('received', 'joining')",
+    """CREATE INDEX due_expired ON upload (expires_at) WHERE expires_at IS NOT NULL
+        AND (status IN ('receiving', 'joining') OR (status = 'complete' AND kind = 'partial'))""",
+    """CREATE INDEX due_retired ON upload (coalesce(finished_at, changed_at))
+        WHERE status = 'complete' AND kind <> 'partial'""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2)
 """Number n brings a file of version n to version n + 1. Never edit one that was released."""
 
 

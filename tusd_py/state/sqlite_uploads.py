@@ -32,16 +32,14 @@ from tusd_py.state.sqlite_due import list_due
 from tusd_py.state.sqlite_groups import GroupThread
 from tusd_py.state.sqlite_handover import Handover
 from tusd_py.state.sqlite_leases import SELECT_UPLOAD, Grant, Held, LeaseBook, insert_values
+from tusd_py.state.sqlite_pages import page_query
 from tusd_py.state.sqlite_peers import Peers
-from tusd_py.state.sqlite_rows import Row, changing_values, event_values, text_value, upload_from
+from tusd_py.state.sqlite_rows import Row, changing_values, event_values, upload_from
 
 CHECK_HOLDER_SECONDS: Final = 0.2
 """How often a waiter looks whether the holder's process lives, and repeats its wish to it."""
 MIN_WAIT_SECONDS: Final = 0.005
 COUNTS_KEPT_SECONDS: Final = 5.0
-
-_PAGE: Final = f"""{SELECT_UPLOAD} WHERE u.id > :after
-    {{conditions}} ORDER BY u.id LIMIT :limit"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,14 +249,7 @@ class SqliteUploads(UploadState):
         return await self._shop.reader.run(ask)
 
     async def page(self, wanted: Filter, *, after: UploadId | None, limit: int) -> Sequence[Upload]:
-        values: dict[str, object] = {"after": after or "", "limit": limit}
-        conditions = ""
-        for column in ("video_id", "client_id", "status"):
-            value: str | None = getattr(wanted, column)
-            if value is not None:
-                conditions += f" AND u.{column} = :{column}"
-                values[column] = text_value(str(value))
-        sql = _PAGE.format(conditions=conditions)
+        sql, values = page_query(wanted, after=after, limit=limit)
 
         def ask(db: sqlite3.Connection) -> list[Upload]:
             return [upload_from(row) for row in db.execute(sql, values)]

@@ -1,18 +1,28 @@
 """Rows of the state file."""
 
+import dataclasses
 import sqlite3
+from dataclasses import replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tusd_py.core.events import Event, EventKind
+from tusd_py.core.facts import Facts
 from tusd_py.core.identity import Owner
 from tusd_py.core.ids import ClientId, EventId, UploadId, VideoId
 from tusd_py.core.metadata import Metadata
 from tusd_py.core.upload import Boot, Kind, Status, Upload
 from tusd_py.state.sqlite_leases import SELECT_UPLOAD, insert_values
-from tusd_py.state.sqlite_rows import COLUMNS, event_from, event_values, upload_from
+from tusd_py.state.sqlite_rows import (
+    CHANGING_COLUMNS,
+    COLUMNS,
+    changing_values,
+    event_from,
+    event_values,
+    upload_from,
+)
 from tusd_py.state.sqlite_schema import migrate
 
 TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=20)
@@ -53,6 +63,10 @@ UPLOADS = st.builds(
     digests=st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple),
     place=st.none() | TEXT,
     refusal=st.none() | TEXT,
+    concat=st.none() | TEXT,
+    promised_digests=st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple),
+    is_strict=st.booleans(),
+    bytes_per_second=TIMES,
 )
 
 
@@ -60,6 +74,20 @@ def memory() -> sqlite3.Connection:
     db = sqlite3.connect(":memory:", isolation_level=None)
     migrate(db)
     return db
+
+
+def test_every_field_of_a_record_is_drawn() -> None:
+    """A field that is added and forgotten in this file shows here."""
+    drawn: dict[str, set[str]] = {field.name: set() for field in dataclasses.fields(Upload)}
+
+    @settings(max_examples=100, database=None, derandomize=True)
+    @given(UPLOADS)
+    def draw(upload: Upload) -> None:
+        for name, values in drawn.items():
+            values.add(repr(getattr(upload, name)))
+
+    draw()
+    assert [name for name, values in drawn.items() if len(values) < 2] == []
 
 
 @given(UPLOADS)
@@ -73,6 +101,23 @@ def test_every_field_of_a_record_comes_back_from_the_file(upload: Upload) -> Non
     row = db.execute(SELECT_UPLOAD).fetchone()
     db.close()
     assert upload_from(row) == upload
+
+
+@given(UPLOADS, UPLOADS)
+def test_a_commit_writes_all_but_what_never_changes(before: Upload, after: Upload) -> None:
+    """The facts that stay are not written again, and whatever is no such fact is."""
+    db = memory()
+    marks = ", ".join("?" * len(COLUMNS))
+    db.execute(
+        f"INSERT INTO upload ({', '.join(COLUMNS)}) VALUES ({marks})",
+        insert_values(before, before.master),
+    )
+    names = ", ".join(f"{column} = ?" for column in CHANGING_COLUMNS)
+    db.execute(f"UPDATE upload SET {names}", changing_values(after, after.master))
+    row = db.execute(SELECT_UPLOAD).fetchone()
+    db.close()
+    facts = {field.name for field in dataclasses.fields(Facts)} - {"length", "expires_at"}
+    assert upload_from(row) == replace(after, **{name: getattr(before, name) for name in facts})
 
 
 @given(st.dictionaries(TEXT, JSON, max_size=4), st.sampled_from(EventKind), TIMES)
