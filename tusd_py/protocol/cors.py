@@ -10,7 +10,7 @@ from typing import Final
 from tusd_py.protocol import headers as h
 from tusd_py.protocol.answers import Header
 
-METHODS: Final = "POST, HEAD, PATCH, DELETE, GET, OPTIONS"
+METHODS: Final = "POST, PUT, HEAD, PATCH, DELETE, GET, OPTIONS"
 MAX_AGE_SECONDS: Final = 86400
 ALLOWED: Final = (
     h.AUTHORIZATION,
@@ -27,10 +27,14 @@ ALLOWED: Final = (
     h.UPLOAD_CONCAT,
     h.UPLOAD_CHECKSUM,
     h.UPLOAD_COMPLETE,
+    h.UPLOAD_INCOMPLETE,
     h.UPLOAD_DRAFT_INTEROP_VERSION,
     h.UPLOAD_LIMIT,
     h.CONTENT_DIGEST,
+    h.CONTENT_DISPOSITION,
+    h.CONTENT_ENCODING,
     h.REPR_DIGEST,
+    h.WANT_REPR_DIGEST,
 )
 EXPOSED: Final = (
     h.LOCATION,
@@ -41,8 +45,11 @@ EXPOSED: Final = (
     h.UPLOAD_CONCAT,
     h.UPLOAD_EXPIRES,
     h.UPLOAD_COMPLETE,
+    h.UPLOAD_INCOMPLETE,
     h.UPLOAD_DRAFT_INTEROP_VERSION,
     h.UPLOAD_LIMIT,
+    h.ACCEPT_PATCH,
+    h.REPR_DIGEST,
     h.TUS_VERSION,
     h.TUS_RESUMABLE,
     h.TUS_MAX_SIZE,

@@ -12,6 +12,8 @@ from tusd_py.core.errors import HeadersTooLarge, InvalidHeader, InvalidMetadata
 from tusd_py.core.metadata import Metadata, parse_pairs
 from tusd_py.core.rules import MAX_LENGTH
 
+ACCEPT_PATCH: Final = "Accept-Patch"
+ACCEPT_RANGES: Final = "Accept-Ranges"
 ACCESS_CONTROL_ALLOW_CREDENTIALS: Final = "Access-Control-Allow-Credentials"
 ACCESS_CONTROL_ALLOW_HEADERS: Final = "Access-Control-Allow-Headers"
 ACCESS_CONTROL_ALLOW_METHODS: Final = "Access-Control-Allow-Methods"
@@ -19,26 +21,42 @@ ACCESS_CONTROL_ALLOW_ORIGIN: Final = "Access-Control-Allow-Origin"
 ACCESS_CONTROL_EXPOSE_HEADERS: Final = "Access-Control-Expose-Headers"
 ACCESS_CONTROL_MAX_AGE: Final = "Access-Control-Max-Age"
 ACCESS_CONTROL_REQUEST_METHOD: Final = "Access-Control-Request-Method"
+ACCEL_BUFFERING: Final = "X-Accel-Buffering"
 ALLOW: Final = "Allow"
 AUTHORIZATION: Final = "Authorization"
 CACHE_CONTROL: Final = "Cache-Control"
 CONNECTION: Final = "Connection"
 CONTENT_DIGEST: Final = "Content-Digest"
+CONTENT_DISPOSITION: Final = "Content-Disposition"
+CONTENT_ENCODING: Final = "Content-Encoding"
 CONTENT_LENGTH: Final = "Content-Length"
+CONTENT_RANGE: Final = "Content-Range"
+CONTENT_SECURITY_POLICY: Final = "Content-Security-Policy"
 CONTENT_TYPE: Final = "Content-Type"
 CONTENT_TYPE_OPTIONS: Final = "X-Content-Type-Options"
+CROSS_ORIGIN_RESOURCE_POLICY: Final = "Cross-Origin-Resource-Policy"
 DATE: Final = "Date"
+ETAG: Final = "ETag"
 EXPECT: Final = "Expect"
 FORWARDED: Final = "Forwarded"
 HOST: Final = "Host"
+IF_MATCH: Final = "If-Match"
+IF_MODIFIED_SINCE: Final = "If-Modified-Since"
+IF_NONE_MATCH: Final = "If-None-Match"
+IF_RANGE: Final = "If-Range"
+IF_UNMODIFIED_SINCE: Final = "If-Unmodified-Since"
+LAST_EVENT_ID: Final = "Last-Event-ID"
+LAST_MODIFIED: Final = "Last-Modified"
 LOCATION: Final = "Location"
 METHOD_OVERRIDE: Final = "X-HTTP-Method-Override"
 ORIGIN: Final = "Origin"
+RANGE: Final = "Range"
 REPR_DIGEST: Final = "Repr-Digest"
 REQUESTED_WITH: Final = "X-Requested-With"
 REQUEST_ID: Final = "X-Request-ID"
 RETRY_AFTER: Final = "Retry-After"
 SERVER: Final = "Server"
+TRAILER: Final = "Trailer"
 TRANSFER_ENCODING: Final = "Transfer-Encoding"
 TUS_CHECKSUM_ALGORITHM: Final = "Tus-Checksum-Algorithm"
 TUS_EXTENSION: Final = "Tus-Extension"
@@ -52,17 +70,21 @@ UPLOAD_CONCAT: Final = "Upload-Concat"
 UPLOAD_DEFER_LENGTH: Final = "Upload-Defer-Length"
 UPLOAD_DRAFT_INTEROP_VERSION: Final = "Upload-Draft-Interop-Version"
 UPLOAD_EXPIRES: Final = "Upload-Expires"
+UPLOAD_INCOMPLETE: Final = "Upload-Incomplete"
 UPLOAD_LENGTH: Final = "Upload-Length"
 UPLOAD_LIMIT: Final = "Upload-Limit"
 UPLOAD_METADATA: Final = "Upload-Metadata"
 UPLOAD_OFFSET: Final = "Upload-Offset"
 VARY: Final = "Vary"
+WANT_REPR_DIGEST: Final = "Want-Repr-Digest"
 WWW_AUTHENTICATE: Final = "WWW-Authenticate"
 X_FORWARDED_HOST: Final = "X-Forwarded-Host"
 X_FORWARDED_PROTO: Final = "X-Forwarded-Proto"
 
 OFFSET_OCTET_STREAM: Final = "application/offset+octet-stream"
+PARTIAL_UPLOAD: Final = "application/partial-upload"
 JSON: Final = "application/json"
+PROBLEM_JSON: Final = "application/problem+json"
 
 TOO_MANY_BYTES: Final = MAX_LENGTH + 1
 """What ``parse_bytes`` makes of every number that is larger than a file can be."""
@@ -89,6 +111,12 @@ def single(fields: Fields, name: str) -> str | None:
     if len(lines) > 1 and any(line.strip(_OWS) != value for line in lines[1:]):
         raise InvalidHeader(name, "given once")
     return value
+
+
+def announces_trailer(fields: Fields, name: str) -> bool:
+    """``Trailer`` says that a field of this name comes behind the body."""
+    announced = ",".join(fields.getall(TRAILER, []))
+    return name.lower() in {one.strip(_OWS).lower() for one in announced.split(",")}
 
 
 def parse_bytes(name: str, text: str) -> int:

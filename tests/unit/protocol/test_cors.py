@@ -19,6 +19,17 @@ def test_any_origin_is_answered_with_a_star_and_nothing_that_varies() -> None:
     assert list(cors.keys()) == [None]
 
 
+def test_scripts_may_speak_both_protocols() -> None:
+    """CORS-PREFLIGHT, CORS-EXPOSE."""
+    cors = Cors()
+    plain, preflight = dict(cors.headers(None)), dict(cors.preflight(None))
+    for name in ("Upload-Complete", "Upload-Incomplete", "Upload-Limit", "Repr-Digest"):
+        assert name in plain["Access-Control-Expose-Headers"].split(", ")
+    for name in ("Upload-Incomplete", "Content-Disposition", "Want-Repr-Digest", "Content-Digest"):
+        assert name in preflight["Access-Control-Allow-Headers"].split(", ")
+    assert "PUT" in preflight["Access-Control-Allow-Methods"].split(", ")
+
+
 def test_listed_origins_are_echoed_with_credentials_and_others_get_nothing() -> None:
     """CORS-VARY, CORS-REFLECT."""
     cors = Cors([ORIGIN], credentials=True, extra_allowed=["X-A"], extra_exposed=["X-B"])
