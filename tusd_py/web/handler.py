@@ -63,6 +63,7 @@ class Connection(RequestHandler):
         "_has_half_closed",
         "_is_broken",
         "_last_payload",
+        "on_lost",
     )
 
     def __init__(self, manager: "EdgeServer", **kwargs: Any) -> None:
@@ -76,6 +77,8 @@ class Connection(RequestHandler):
         self._discarded: int | None = None
         """How many bytes may still be thrown away; None while they are parsed."""
         self._gone: asyncio.Future[None] | None = None
+        self.on_lost: Callable[[], None] | None = None
+        """Called once the connection is gone: for answers that are written over a long time."""
 
     # ------------------------------------------------------------------ questions
 
@@ -131,6 +134,8 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._set_gone()
+        if self.on_lost is not None:
+            self.on_lost()
 
     def _end_open_body(self, exc: Exception) -> None:
         stream = self._last_payload  # the one before it is at its end, or this had not been parsed
@@ -160,6 +165,11 @@ class Connection(RequestHandler):
                 self.transport.abort()
         except ConnectionError:
             self.force_close()
+
+    async def drained(self) -> None:
+        """Wait until the transport wants more. Raises ConnectionError where it is gone. Not to be
+        cancelled but for the end of the connection."""
+        await self._drain_helper()
 
     async def linger(self, max_bytes: int, seconds: float) -> None:
         """After the last answer: close our half, throw away what still comes, up to a bound.
