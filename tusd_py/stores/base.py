@@ -8,11 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from tusd_py.core.digests import Algorithm, Digest, Promise
+from tusd_py.core.errors import UploadError
 from tusd_py.core.facts import CompletionMark, Facts, Remains
-from tusd_py.core.ids import UploadId
+from tusd_py.core.ids import HolderId, UploadId
 from tusd_py.core.reconcile import Durability
 from tusd_py.streams import Brake, ByteSource, SourceEnd, StopReason
+
+NOBODY: Final = HolderId("")
 
 
 class StoreError(Exception):
@@ -26,7 +31,18 @@ class StoreFull(StoreError):
 class Appending:
     """One append as others see it while it runs: how far it has come."""
 
-    def __init__(self, upload_id: UploadId, offset: int, room: int, brake: Brake) -> None:
+    def __init__(
+        self,
+        upload_id: UploadId,
+        offset: int,
+        room: int,
+        brake: Brake,
+        *,
+        promise: Promise | None = None,
+        holder: HolderId = NOBODY,
+    ) -> None:
+        """``promise``: what the body hashes to; needs the lease's ``holder``, whose name bytes
+        bear that are held back."""
         self.upload_id = upload_id
         self.start = offset
         self.offset = offset
@@ -34,6 +50,36 @@ class Appending:
         self.room = room
         """Not one byte more than this, from ``start`` on, is written."""
         self.brake = brake
+        self.promise = promise
+        self.holder = holder
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a join: all bytes of a complete upload."""
+
+    upload_id: UploadId
+    length: int
+
+
+class OpenBytes(ABC):
+    """The bytes of a complete upload, open for one reader. Many may read at once, without a
+    lease; what was opened stays readable when the upload is removed meanwhile."""
+
+    length: int
+    modified_at: float
+    """Unix time."""
+    descriptor: int | None
+    """A file descriptor for ``sendfile``; None where the bytes do not lie on a file system. It
+    belongs to this object: whoever hands it to a thread waits for the thread before ``close``."""
+
+    @abstractmethod
+    async def read(self, offset: int, max_bytes: int) -> bytes:
+        """At least one byte, at most ``max_bytes``; ``b""`` at the end. Raises StoreError."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Idempotent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +93,9 @@ class Appended:
     """The body had more than ``room`` bytes; those that fit were written."""
     error: StoreError | None = None
     """An I/O error that stopped it early; ``offset`` is still true."""
+    unproven: UploadError | None = None
+    """The whole body came and is not what was promised (ChecksumMismatch, or what asking for the
+    trailer raised): ``offset`` is what it was, not a byte was put into place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +151,40 @@ class ByteStore(ABC):
 
         Cancelling is safe: the write in flight is waited for, ``appending.offset`` is exact
         afterwards, then CancelledError goes on.
+
+        With a promise [hold-back]: not one byte of the body lies in the upload's file before the
+        whole body has come and was verified; up to a limit it waits in memory, above it where no
+        other append sees it, under the lease's holder. It goes with whoever holds it, however that
+        ends; what a medium cannot forget by itself goes by the walk once it is older than an orphan
+        may be. A body that ends early, or overflows, leaves nothing, and ``offset`` stays. Once
+        verified it is put into place like any other bytes: where that is cut off, its first bytes
+        are there and count, as ``offset`` says.
         """
+
+    @abstractmethod
+    async def join(self, appending: Appending, parts: Sequence[Part]) -> Appended:
+        """Write the bytes of ``parts``, one behind the other, as if they were the body of an
+        upload that begins at 0: from ``appending.offset`` on, what lies before it is there
+        already. ``room`` is the sum of their lengths less the offset.
+
+        Inside the file system where it can (``copy_file_range``, so shared blocks where it has
+        them), with a look at the brake before each move. ``appending.offset`` grows as bytes land;
+        cancelling is as safe as for ``append``. A part with fewer bytes than its length, or none,
+        is an ``error``.
+        """
+
+    @abstractmethod
+    async def digest(
+        self, upload_id: UploadId, algorithms: Sequence[Algorithm], *, length: int
+    ) -> tuple[Digest, ...]:
+        """What the first ``length`` bytes hash to, in the order asked for, read once. The bytes are
+        in place already, or not yet placed. Cancelling stops the reading. Raises StoreError,
+        also where fewer bytes are there."""
+
+    @abstractmethod
+    async def open_bytes(self, upload_id: UploadId, *, place: str | None) -> OpenBytes | None:
+        """Open a complete upload for a download: at its ``place``, where it was put in one. None
+        where the bytes are not there (any more). Never follows a link."""
 
     @abstractmethod
     async def sync(self, upload_id: UploadId) -> None:

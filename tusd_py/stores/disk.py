@@ -5,34 +5,48 @@ and completing adds one line to the journal. Each method hands its whole work to
 """
 
 import os
-import secrets
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 
 from tusd_py.core.destination import validate_template
+from tusd_py.core.digests import Algorithm, Digest
 from tusd_py.core.facts import CompletionMark, Facts, Remains
 from tusd_py.core.ids import UploadId
 from tusd_py.core.reconcile import Durability
 from tusd_py.settings import Settings
 from tusd_py.stores import disk_facts, disk_files
-from tusd_py.stores.base import Appended, Appending, ByteStore, StoreError, WalkPage
+from tusd_py.stores.base import (
+    Appended,
+    Appending,
+    ByteStore,
+    OpenBytes,
+    Part,
+    StoreError,
+    WalkPage,
+)
 from tusd_py.stores.disk_bytes import BytesWriter, SpaceFloor
-from tusd_py.stores.disk_facts import MAX_JOURNAL_BYTES, TORN, Journal, parse_journal
-from tusd_py.stores.disk_layout import Layout, fan_out_after, split_name
+from tusd_py.stores.disk_facts import Journal
+from tusd_py.stores.disk_join import JoinPath
+from tusd_py.stores.disk_journals import Journals
+from tusd_py.stores.disk_layout import Layout
 from tusd_py.stores.disk_place import Placer
+from tusd_py.stores.disk_read import Reader
 from tusd_py.stores.disk_sync import DirectorySyncs
 from tusd_py.stores.disk_threads import DiskThreads, Workers
+from tusd_py.stores.disk_walk import Walker
+from tusd_py.stores.hold_back import HeldBytes, HeldFile, HeldMemory, HeldPath
 from tusd_py.stores.user_path import UserPath
 from tusd_py.streams import ByteSource
 
 MIB: Final = 1024 * 1024
 SPACE_KNOWN_SECONDS: Final = 1.0
-PROBE: Final = b"tusd_py can write here\n"
 
 
 class DiskSettings(Settings):
@@ -82,6 +96,8 @@ class DiskStore(ByteStore):
         self._start_directory = ""
         self._moves = settings.destination_mode == "move"
         self._threads = DiskThreads(writers=settings.writer_threads, syncers=settings.sync_threads)
+        self._journals = Journals(self._layout)
+        self._held_memory = HeldMemory()
         self._floor = SpaceFloor(self._layout.root, settings.min_free_bytes)
         self._directories = DirectorySyncs(self._layout.root)
         self._space = (-SPACE_KNOWN_SECONDS, False)
@@ -94,9 +110,9 @@ class DiskStore(ByteStore):
 
     def _open(self) -> None:
         self._start_directory = os.getcwd()
-        _make_usable(self._layout.root, "store.root")
+        disk_files.make_usable(self._layout.root, "store.root")
         if self._placed_root is not None:
-            _make_usable(self._placed_root, "store.destination_root")
+            disk_files.make_usable(self._placed_root, "store.destination_root")
 
     async def close(self) -> None:
         self._threads.close()
@@ -115,23 +131,12 @@ class DiskStore(ByteStore):
             os.makedirs(directory, disk_files.DIRECTORY_MODE, exist_ok=True)
             self._make_empty(upload_id)
         try:
-            self._make_facts(upload_id, line)
+            self._journals.begin(upload_id, line, sync=self._syncs_always)
         except FileNotFoundError:
             os.makedirs(directory, disk_files.DIRECTORY_MODE, exist_ok=True)
-            self._make_facts(upload_id, line)
+            self._journals.begin(upload_id, line, sync=self._syncs_always)
         if self._syncs_always:
             self._directories.sync_with_parent(directory)
-
-    def _make_facts(self, upload_id: UploadId, line: bytes) -> None:
-        path, flags = self._layout.facts_file(upload_id), os.O_CREAT | os.O_EXCL
-        try:
-            disk_files.write_once(path, line, flags=flags, sync=self._syncs_always)
-        except (FileNotFoundError, FileExistsError):
-            raise  # nothing was made by us
-        except OSError:
-            # Half a line is as good as none, and nobody comes back for it.
-            disk_files.remove_file(path)
-            raise
 
     def _make_empty(self, upload_id: UploadId) -> None:
         """No body will make the file of an upload of no bytes, and gates and receivers want one."""
@@ -142,13 +147,30 @@ class DiskStore(ByteStore):
         return await self._threads.files.run("reading facts", lambda: self._load(upload_id))
 
     def _load(self, upload_id: UploadId) -> Remains | None:
-        journal = self._read_journal(upload_id)
+        journal = self._journals.read(upload_id)
         if journal is None:
             return None
         size = disk_files.size_of(self._layout.bytes_file(upload_id))
         return Remains(facts=journal.facts, size=size or 0, mark=journal.mark)
 
     async def append(self, appending: Appending, source: ByteSource) -> Appended:
+        with self._writing(appending) as writer:
+            promise, sync = appending.promise, self._syncs_always
+            if promise is None or promise.is_empty:
+                return await UserPath(appending, source, writer, self._threads, sync=sync).run()
+            path = self._layout.held_file(appending.upload_id, appending.holder)
+            file = HeldFile(path, appending.upload_id, appending.brake, self._floor)
+            held = HeldBytes(file, self._held_memory, promise.digests)
+            return await HeldPath(appending, source, held, writer, self._threads, sync=sync).run()
+
+    async def join(self, appending: Appending, parts: Sequence[Part]) -> Appended:
+        with self._writing(appending) as writer:
+            path_of, sync = self._layout.bytes_file, self._syncs_always
+            return await JoinPath(appending, parts, path_of, writer, self._threads, sync=sync).run()
+
+    @contextmanager
+    def _writing(self, appending: Appending) -> Iterator[BytesWriter]:
+        """The writer of one append, known to the syncs that come meanwhile."""
         upload_id = appending.upload_id
         directory = self._layout.directory(upload_id)
         writer = BytesWriter(
@@ -157,14 +179,22 @@ class DiskStore(ByteStore):
             self._floor,
             lambda: self._directories.sync_with_parent(directory),
         )
-        path = UserPath(appending, source, writer, self._threads, sync=self._syncs_always)
         self._running[upload_id].append(writer)
         try:
-            return await path.run()
+            yield writer
         finally:
             self._running[upload_id].remove(writer)
             if not self._running[upload_id]:
                 del self._running[upload_id]
+
+    async def digest(
+        self, upload_id: UploadId, algorithms: Sequence[Algorithm], *, length: int
+    ) -> tuple[Digest, ...]:
+        steps = self._reader.digest(upload_id, algorithms, length)
+        return await self._threads.readers.run_in_turns("hashing a file", steps)
+
+    async def open_bytes(self, upload_id: UploadId, *, place: str | None) -> OpenBytes | None:
+        return await self._reader.open(upload_id, place)
 
     async def sync(self, upload_id: UploadId) -> None:
         running = [(writer, writer.offset) for writer in self._running.get(upload_id, ())]
@@ -186,24 +216,24 @@ class DiskStore(ByteStore):
         )
 
     def _declare_length(self, upload_id: UploadId, length: int) -> None:
-        journal = self._need_journal(upload_id)
+        journal = self._journals.need(upload_id)
         if journal.facts.length is None:
             if length == 0:
                 self._make_empty(upload_id)
             line = disk_facts.build_length_line(length)
-            self._add_line(upload_id, journal, line, sync=self._syncs_always)
+            self._journals.add(upload_id, journal, line, sync=self._syncs_always)
 
     async def complete(self, upload_id: UploadId, mark: CompletionMark) -> None:
         workers = self._threads.syncers if self._syncs_at_finish else self._threads.files
         await workers.run("marking completion", lambda: self._complete(upload_id, mark))
 
     def _complete(self, upload_id: UploadId, mark: CompletionMark) -> None:
-        journal = self._need_journal(upload_id)
+        journal = self._journals.need(upload_id)
         if self._syncs_at_finish:
             disk_files.sync_file(self._layout.bytes_file(upload_id))
         if journal.mark is None:
             line = disk_facts.build_mark_line(mark)
-            self._add_line(upload_id, journal, line, sync=self._syncs_at_finish)
+            self._journals.add(upload_id, journal, line, sync=self._syncs_at_finish)
         elif self._syncs_at_finish:
             # A run before us wrote it, and perhaps came no further.
             disk_files.sync_file(self._layout.facts_file(upload_id))
@@ -219,14 +249,14 @@ class DiskStore(ByteStore):
         )
 
     def _place(self, upload_id: UploadId, name: str, length: int, stop: threading.Event) -> str:
-        journal = self._need_journal(upload_id)
+        journal = self._journals.need(upload_id)
         if journal.mark is not None and journal.mark.place is not None:
             return journal.mark.place
 
         def leave_trace() -> None:
             if journal.staged is None:
                 line = disk_facts.build_staged_line(name)
-                self._add_line(upload_id, journal, line, sync=self._syncs_at_finish)
+                self._journals.add(upload_id, journal, line, sync=self._syncs_at_finish)
 
         source = self._layout.bytes_file(upload_id)
         if length == 0:
@@ -240,7 +270,7 @@ class DiskStore(ByteStore):
         await self._threads.files.run("tidying up", lambda: self._tidy_placed(upload_id))
 
     def _tidy_placed(self, upload_id: UploadId) -> None:
-        journal = self._read_journal(upload_id)
+        journal = self._journals.read(upload_id)
         if journal is None or journal.mark is None or journal.mark.place is None:
             return
         self._remove_staged(upload_id, journal)
@@ -251,7 +281,7 @@ class DiskStore(ByteStore):
         await self._for_changes.run("removing an upload", lambda: self._remove(upload_id))
 
     def _remove(self, upload_id: UploadId) -> None:
-        journal = self._read_journal(upload_id)
+        journal = self._journals.read(upload_id)
         if journal is not None:
             # First, because only the facts know where it lies; nobody sees it.
             self._remove_staged(upload_id, journal)
@@ -267,24 +297,10 @@ class DiskStore(ByteStore):
         self._sync_removal(upload_id)
 
     async def walk(self, cursor: str | None, *, orphan_age_seconds: float) -> WalkPage:
+        walker = Walker(self._layout, self._journals)
         return await self._threads.files.run(
-            "walking over the store", lambda: self._walk(cursor, orphan_age_seconds)
+            "walking over the store", lambda: walker.page(cursor, orphan_age_seconds)
         )
-
-    def _walk(self, cursor: str | None, orphan_age_seconds: float) -> WalkPage:
-        for name in fan_out_after(cursor):
-            try:
-                entries = os.listdir(f"{self._layout.root}/{name}")
-            except FileNotFoundError:
-                continue
-            ids = {found[0] for entry in entries if (found := split_name(entry))}
-            ours = sorted(one for one in ids if one.startswith(name))
-            with_facts = [one for one in ours if self._has_facts(one)]
-            bare = sorted(set(ours) - set(with_facts))
-            born_before = time.time() - orphan_age_seconds
-            orphans = [one for one in bare if self._changed_at(one) < born_before]
-            return WalkPage(with_facts, orphans, name)
-        return WalkPage((), (), None)
 
     async def has_space(self) -> bool:
         known_at, has_space = self._space
@@ -304,23 +320,19 @@ class DiskStore(ByteStore):
 
     @property
     def _placer(self) -> Placer:
-        if self._placed_root is None:
+        if (placer := self._any_placer) is None:
             raise StoreError("no destination is set (store.destination)")
+        return placer
+
+    @property
+    def _any_placer(self) -> Placer | None:
+        if self._placed_root is None:
+            return None
         return Placer(self._placed_root, sync=self._syncs_at_finish)
 
-    def _read_journal(self, upload_id: UploadId) -> Journal | None:
-        data = disk_files.read_bounded(self._layout.facts_file(upload_id), MAX_JOURNAL_BYTES)
-        return None if data is None else parse_journal(data, upload_id)
-
-    def _need_journal(self, upload_id: UploadId) -> Journal:
-        journal = self._read_journal(upload_id)
-        if journal is None:
-            raise StoreError(f"there are no facts of {upload_id}")
-        return journal
-
-    def _add_line(self, upload_id: UploadId, journal: Journal, line: bytes, *, sync: bool) -> None:
-        data = TORN + line if journal.is_torn else line
-        disk_files.write_once(self._layout.facts_file(upload_id), data, flags=0, sync=sync)
+    @property
+    def _reader(self) -> Reader:
+        return Reader(self._layout, self._journals, self._any_placer, self._threads.readers)
 
     def _remove_staged(self, upload_id: UploadId, journal: Journal) -> None:
         if journal.staged is not None and self._placed_root is not None:
@@ -330,44 +342,3 @@ class DiskStore(ByteStore):
         directory = self._layout.directory(upload_id)
         if self._syncs_always and os.path.isdir(directory):
             self._directories.sync(directory)
-
-    def _has_facts(self, upload_id: UploadId) -> bool:
-        try:
-            return self._read_journal(upload_id) is not None
-        except (StoreError, OSError):
-            # There, but not to be read: never an orphan, and no end of the walk for all others.
-            return True
-
-    def _changed_at(self, upload_id: UploadId) -> float:
-        """When the youngest of its files changed; now, where there is none any more."""
-        found = []
-        for path in (self._layout.bytes_file(upload_id), self._layout.facts_file(upload_id)):
-            try:
-                found.append(os.stat(path, follow_symlinks=False).st_mtime)
-            except FileNotFoundError:
-                continue
-        return max(found, default=time.time())
-
-
-def _make_usable(directory: str, setting: str) -> None:
-    """Make it, and show that files in it can be written, synced and removed."""
-    probe = f"{directory}/.probe-{os.getpid()}-{secrets.token_hex(4)}"
-    try:
-        os.makedirs(directory, disk_files.DIRECTORY_MODE, exist_ok=True)
-        descriptor = os.open(
-            probe, os.O_RDWR | os.O_CREAT | os.O_EXCL | disk_files.SAFE, disk_files.FILE_MODE
-        )
-        try:
-            os.pwritev(descriptor, [PROBE], 0)
-            os.fdatasync(descriptor)
-            if os.pread(descriptor, len(PROBE), 0) != PROBE:
-                raise StoreError(f"{directory} does not give back what was written to it")
-        finally:
-            os.close(descriptor)
-            os.unlink(probe)
-        disk_files.sync_directory(directory)
-    except OSError as error:
-        raise StoreError(
-            f"files cannot be written in {directory} ({error.strerror}): let the server's user "
-            f"write there, or set {setting} to another directory"
-        ) from error

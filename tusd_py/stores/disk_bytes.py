@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tusd_py.stores.base import Appending, StoreError, StoreFull
-from tusd_py.stores.disk_files import FILE_MODE, NO_SPACE, SAFE, store_error
+from tusd_py.stores.base import Appended, Appending, StoreError, StoreFull
+from tusd_py.stores.disk_files import FILE_MODE, NO_SPACE, SAFE, copy_some, store_error
+from tusd_py.streams import SourceEnd, StopReason
 
 Piece = bytes | memoryview
 
@@ -92,16 +93,16 @@ class BytesWriter:
 
     def write(self, pieces: Sequence[Piece]) -> bool:
         """False where not all of it was written: the append is over."""
-        try:
-            return self._write_all(list(pieces))
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                self.is_full = True
-            else:
-                self._fail("writing bytes", error)
-        except StoreError as error:
-            self.error = error
-        return False
+        return self._attempt("writing bytes", lambda: self._write_all(list(pieces)))
+
+    def copy(self, source: int, at: int, count: int) -> bool:
+        """Write some bytes, at most ``count``, that lie ``at`` in another file, inside the kernel
+        where it can. False where none was written: the append is over."""
+        return self._attempt("copying bytes", lambda: self._copy_some(source, at, count))
+
+    def make_file(self) -> bool:
+        """Make the file of an upload of no bytes."""
+        return self._attempt("making a file", lambda: self._open() >= 0)
 
     def finish(self, pieces: Sequence[Piece], *, sync: bool) -> None:
         """Write the last pieces, sync if asked to, close."""
@@ -128,23 +129,45 @@ class BytesWriter:
             self.is_doubtful = True
             self._fail("closing the file of bytes", error)
 
+    def outcome(self, end: SourceEnd | StopReason | None) -> Appended:
+        """How the append ended; ``end`` where everything that came was written."""
+        offset = self.synced_offset if self.is_doubtful else self.offset
+        if self.is_full:
+            end = StopReason.NO_SPACE
+        elif self.error is not None:
+            end = SourceEnd.HUNG_UP  # the error tells; this is not read as a success
+        elif end is None:
+            end = self._appending.brake.reason or StopReason.LEASE_LOST
+        return Appended(offset, end, error=self.error)
+
+    def _attempt(self, what: str, work: Callable[[], bool]) -> bool:
+        try:
+            return work()
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                self.is_full = True
+            else:
+                self._fail(what, error)
+        except StoreError as error:
+            self.fail(error)
+        return False
+
+    def fail(self, error: StoreError) -> None:
+        """The append is over; the first error counts."""
+        self.error = self.error or error
+
     def _fail(self, what: str, error: OSError) -> None:
-        if self.error is None:
-            self.error = store_error(what, error)
-            self.error.__cause__ = error
+        told = store_error(what, error)
+        told.__cause__ = error
+        self.fail(told)
 
     def _write_all(self, pieces: list[Piece]) -> bool:
         first = 0
         while first < len(pieces):
-            if self.stop or not self._appending.brake.may_write:
-                return False
             batch, size = _batch(pieces, first)
-            if self._floor.is_reached_before(size):
-                self.is_full = True
+            if not self._may_write(size):
                 return False
-            # Opened as late as this: an append that may write nothing makes no file.
-            descriptor = self._open() if self._descriptor is None else self._descriptor
-            done = os.pwritev(descriptor, batch, self._appending.offset)
+            done = os.pwritev(self._need_descriptor(), batch, self._appending.offset)
             self._appending.offset += done
             if done == size:
                 first += len(batch)
@@ -153,6 +176,23 @@ class BytesWriter:
             else:
                 first = _skip(pieces, first, done)
         return True
+
+    def _copy_some(self, source: int, at: int, count: int) -> bool:
+        if not self._may_write(count):
+            return False
+        target, to = self._need_descriptor(), self._appending.offset
+        self._appending.offset += copy_some(source, target, at=at, to=to, count=count)
+        return True
+
+    def _may_write(self, count: int) -> bool:
+        if self.stop or not self._appending.brake.may_write:
+            return False
+        self.is_full = self.is_full or self._floor.is_reached_before(count)
+        return not self.is_full
+
+    def _need_descriptor(self) -> int:
+        # Opened as late as this: an append that may write nothing makes no file.
+        return self._open() if self._descriptor is None else self._descriptor
 
     def _open(self) -> int:
         offset = self._appending.offset

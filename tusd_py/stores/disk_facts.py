@@ -45,6 +45,12 @@ class Journal:
 
 def build_facts_line(facts: Facts) -> bytes:
     """The first line. Raises StoreError where it is longer than a reader would take."""
+    later: dict[str, Any] = {}
+    # Younger than the others: only where there is something to say, so that it reads as before.
+    if facts.concat is not None:
+        later["concat"] = facts.concat
+    if facts.promised_digests:
+        later["promised_digests"] = facts.promised_digests
     line = _build_line(
         {
             "v": VERSION,
@@ -60,6 +66,7 @@ def build_facts_line(facts: Facts) -> bytes:
             "overrides": dict(facts.overrides),
             "max_bytes": facts.max_bytes,
             "protocol": facts.protocol,
+            **later,
         }
     )
     if len(line) > MAX_FACTS_BYTES:
@@ -146,6 +153,10 @@ def _parse_facts(content: dict[str, Any]) -> Facts | None:
             overrides=content["overrides"],
             max_bytes=content["max_bytes"],
             protocol=content["protocol"],
+            concat=content.get("concat"),
+            promised_digests=tuple(
+                (algorithm, value) for algorithm, value in content.get("promised_digests", ())
+            ),
         )
     except (KeyError, TypeError, ValueError):
         return None

@@ -5,6 +5,7 @@ Errors of ``close`` and ``fsync`` fly like all others: after them the bytes must
 
 import errno
 import os
+import secrets
 import stat
 from typing import Final
 
@@ -14,6 +15,12 @@ FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
 SAFE: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+READ_STEP_BYTES: Final = 1024 * 1024
+NO_COPY_RANGE: Final = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
+)
+"""Another file system, an old kernel, or a file system that has it not: bytes go through us."""
+PROBE: Final = b"tusd_py can write here\n"
 
 
 def store_error(what: str, error: OSError) -> StoreError:
@@ -93,3 +100,41 @@ def remove_file(path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def copy_some(source: int, target: int, *, at: int, to: int, count: int) -> int:
+    """Copy some bytes from ``at`` in one file to ``to`` in another: at least one, at most
+    ``count``; in the kernel where it can."""
+    if hasattr(os, "copy_file_range"):
+        try:
+            if done := os.copy_file_range(source, target, count, at, to):
+                return done
+        except OSError as error:
+            if error.errno not in NO_COPY_RANGE:
+                raise
+    data = os.pread(source, min(count, READ_STEP_BYTES), at)
+    if not data:
+        raise OSError(errno.EIO, "the file became shorter while it was copied")
+    return os.pwrite(target, data, to)
+
+
+def make_usable(directory: str, setting: str) -> None:
+    """Make it, and show that files in it can be written, synced and removed."""
+    probe = f"{directory}/.probe-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
+        descriptor = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE, FILE_MODE)
+        try:
+            os.pwritev(descriptor, [PROBE], 0)
+            os.fdatasync(descriptor)
+            if os.pread(descriptor, len(PROBE), 0) != PROBE:
+                raise StoreError(f"{directory} does not give back what was written to it")
+        finally:
+            os.close(descriptor)
+            os.unlink(probe)
+        sync_directory(directory)
+    except OSError as error:
+        raise StoreError(
+            f"files cannot be written in {directory} ({error.strerror}): let the server's user "
+            f"write there, or set {setting} to another directory"
+        ) from error

@@ -19,20 +19,20 @@ from typing import Final
 
 from tusd_py.core.ids import UploadId
 from tusd_py.stores.base import StoreError
-from tusd_py.stores.disk_files import DIRECTORY_MODE, FILE_MODE, SAFE
+from tusd_py.stores.disk_files import DIRECTORY_MODE, FILE_MODE, SAFE, copy_some
 
 COPY_STEP_BYTES: Final = 16 * 1024 * 1024
-READ_STEP_BYTES: Final = 1024 * 1024
 NO_LINKS: Final = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
-)
-NO_COPY_RANGE: Final = frozenset(
-    {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
 )
 
 
 class PlacingStopped(Exception):
     """The caller was cancelled in the middle of a copy."""
+
+
+class DestinationBlocked(StoreError):
+    """Something that is no directory stands where a destination needs one."""
 
 
 class Placer:
@@ -73,6 +73,19 @@ class Placer:
         except FileNotFoundError:
             return
 
+    def open_placed(self, name: str) -> int | None:
+        """A descriptor to read the file at ``name``; None where none is there. Follows no link."""
+        *folders, base = _parts(name)
+        try:
+            with self._open_folder(folders, make=False) as folder:
+                return os.open(base, os.O_RDONLY | os.O_NONBLOCK | SAFE, dir_fd=folder)
+        except (FileNotFoundError, DestinationBlocked):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            raise
+
     @contextmanager
     def _open_folder(self, folders: list[str], *, make: bool) -> Iterator[int]:
         # The root is the operator's own and may be a link.
@@ -96,7 +109,7 @@ class Placer:
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                 raise
-            raise StoreError(
+            raise DestinationBlocked(
                 f"{name} below {self._root} is a link or a file, but a destination needs a "
                 "directory there: move it away"
             ) from error
@@ -187,7 +200,8 @@ class _Placing:
             while done < self._length:
                 if is_stopped():
                     raise PlacingStopped
-                done += _copy_step(self._source, target, done, self._length - done)
+                count = min(self._length - done, COPY_STEP_BYTES)
+                done += copy_some(self._source, target, at=done, to=done, count=count)
             if self._sync:
                 os.fdatasync(target)
         finally:
@@ -235,19 +249,3 @@ def _open_source(path: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _copy_step(source: int, target: int, offset: int, left: int) -> int:
-    """Copy some bytes at ``offset``, in the kernel where it can."""
-    if hasattr(os, "copy_file_range"):
-        try:
-            count = min(left, COPY_STEP_BYTES)
-            if done := os.copy_file_range(source, target, count, offset, offset):
-                return done
-        except OSError as error:
-            if error.errno not in NO_COPY_RANGE:
-                raise
-    data = os.pread(source, min(left, READ_STEP_BYTES), offset)
-    if not data:
-        raise OSError(errno.EIO, "the file became shorter while it was copied")
-    return os.pwrite(target, data, offset)

@@ -1,6 +1,6 @@
 """The store's own threads. Work that was handed to one is always waited for.
 
-Four pools, so that one kind of slowness does not become another's: bodies on a slow disk must not
+Five pools, so that one kind of slowness does not become another's: bodies on a slow disk must not
 keep a HEAD from reading its facts, nor a copy of many gigabytes the end of other uploads.
 
 The way there and back is kept short, because small uploads are made of little else: a thread takes
@@ -8,9 +8,11 @@ all the short work that waits at once, and brings the results back to the event 
 """
 
 import asyncio
+import logging
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
@@ -19,10 +21,15 @@ from tusd_py.stores.disk_files import store_error
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 FILE_THREADS: Final = 2
 FILE_GROUP: Final = 16
 """Short work done before the first of it is answered; more waits for the other thread."""
 MOVER_THREADS: Final = 2
+READER_THREADS: Final = 8
+TURN_SECONDS: Final = 0.05
+"""Long work gives its thread to others after so long, and gets in line again."""
 
 
 class _Job(Generic[T]):
@@ -95,6 +102,27 @@ class Workers:
         except OSError as error:
             raise store_error(what, error) from error
 
+    async def run_in_turns(
+        self,
+        what: str,
+        steps: Generator[None, None, T],
+        on_cancel: Callable[[], None] | None = None,
+    ) -> T:
+        """What ``steps`` returns: work for minutes in short steps, between which others get their
+        turn. Cancelled, it is ended after the step under way, its ``finally`` in a thread too.
+        """
+        done: list[T] = []
+        try:
+            while not done:
+                await self.run(what, lambda: _take_turn(steps, done), on_cancel)
+        except asyncio.CancelledError:
+            try:
+                await self.run(what, steps.close)
+            except StoreError:
+                log.exception("cancelled_work_failed", extra={"what": what})
+            raise
+        return done[0]
+
     def close(self) -> None:
         """What waits is still done, then the threads end."""
         self._is_closed = True
@@ -142,6 +170,17 @@ class Workers:
             job.deliver()
 
 
+def _take_turn(steps: Generator[None, None, T], done: list[T]) -> None:
+    until = time.monotonic() + TURN_SECONDS
+    try:
+        while True:
+            next(steps)
+            if time.monotonic() >= until:
+                return
+    except StopIteration as end:
+        done.append(end.value)
+
+
 class DiskThreads:
     """All pools."""
 
@@ -153,8 +192,10 @@ class DiskThreads:
         self.files = Workers(FILE_THREADS, "files", group=FILE_GROUP)
         """What is answered from memory most of the time: facts, marks, bodies of a few KiB."""
         self.movers = Workers(MOVER_THREADS, "move")
-        """Copies across file systems."""
+        """Copies across file systems, and joins."""
+        self.readers = Workers(READER_THREADS, "read")
+        """Downloads, and digests of whole files."""
 
     def close(self) -> None:
-        for workers in (self.writers, self.syncers, self.files, self.movers):
+        for workers in (self.writers, self.syncers, self.files, self.movers, self.readers):
             workers.close()

@@ -1,155 +1,22 @@
 """A body written from user space: TLS, chunked bodies, and systems without ``splice``.
 
-A pump keeps a read outstanding on the source all the time (a client that goes takes with it what
-was received and not read) and fills a bounded buffer. Beside it one write at a time runs in a
-worker thread, of all that was gathered meanwhile.
+One write at a time runs in a worker thread, of all that was gathered meanwhile.
 """
 
-import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
-from typing import Final, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 from tusd_py.stores.base import Appended, Appending
-from tusd_py.stores.disk_bytes import MAX_WRITE_BYTES, MAX_WRITE_PIECES, BytesWriter, Piece
+from tusd_py.stores.disk_bytes import BytesWriter, Piece
 from tusd_py.stores.disk_threads import DiskThreads, Workers
-from tusd_py.streams import ByteSource, SourceEnd, StopReason
+from tusd_py.stores.intake import Reception
+from tusd_py.streams import ByteSource, SourceEnd
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-MIN_BATCH_BYTES: Final = 256 * 1024
-LINGER_SECONDS: Final = 0.25
-"""Fewer bytes than that wait so long for more; below the second of a checkpoint."""
-MAX_BUFFER_BYTES: Final = 2 * MAX_WRITE_BYTES
-"""Received and not yet written, the write under way included."""
-SMALL_BODY_BYTES: Final = 64 * 1024
-AT_ONCE_SECONDS: Final = 0.02
-"""A small body is waited for so long before it is treated like a big one."""
-
-
-class Intake:
-    """What was received and is not written: a bounded buffer between the pump and the writer."""
-
-    def __init__(self, room: int) -> None:
-        self._room = self._room_left = room
-        self._pieces: deque[Piece] = deque()
-        self._bytes = 0
-        self._in_flight = 0
-        self._space = asyncio.Event()
-        self._news = asyncio.Event()
-        self._linger: asyncio.TimerHandle | None = None
-        self._lingered = False
-        self._is_stopped = False
-        self.end: SourceEnd | None = None
-        self.overflowed = False
-
-    @property
-    def is_over(self) -> bool:
-        """Nothing more comes in."""
-        return self.end is not None or self.overflowed
-
-    @property
-    def received_bytes(self) -> int:
-        return self._room - self._room_left
-
-    async def fill(self, source: ByteSource) -> None:
-        """Read to the end, or to the first byte that has no room. Cancelling loses nothing."""
-        while not self.is_over:
-            while self._is_full:
-                self._space.clear()
-                await self._space.wait()
-            data = await source.read()
-            if not data:
-                # A source that forgot why it ended did not say that it was complete.
-                self.end = source.end or SourceEnd.HUNG_UP
-            else:
-                self._put(data)
-        self._news.set()
-
-    async def wait_for_batch(self) -> bool:
-        """True once a write is worth its while, False once nothing more comes."""
-        while not (self.is_over or self._is_stopped or self._is_worth_writing):
-            if self._pieces and self._linger is None:
-                loop = asyncio.get_running_loop()
-                self._linger = loop.call_later(LINGER_SECONDS, self._stop_lingering)
-            self._news.clear()
-            await self._news.wait()
-        return not (self.is_over or self._is_stopped)
-
-    def stop(self) -> None:
-        """Nothing more is waited for."""
-        self._is_stopped = True
-        self._news.set()
-
-    def take(self) -> list[Piece]:
-        """The next batch. It counts against the bound until ``written`` is called."""
-        taken: list[Piece] = []
-        size = 0
-        while self._pieces and len(taken) < MAX_WRITE_PIECES and size < MAX_WRITE_BYTES:
-            piece = self._pieces.popleft()
-            size += len(piece)
-            taken.append(piece)
-        self._bytes -= size
-        self._in_flight = size
-        self._forget_linger()
-        return taken
-
-    def take_all(self) -> list[Piece]:
-        """Everything that is left."""
-        taken = list(self._pieces)
-        self._pieces.clear()
-        self._bytes = 0
-        return taken
-
-    def written(self) -> None:
-        self._in_flight = 0
-        self._space.set()
-
-    def close(self) -> None:
-        self._forget_linger()
-
-    @property
-    def _is_full(self) -> bool:
-        return (
-            self._bytes + self._in_flight >= MAX_BUFFER_BYTES
-            or len(self._pieces) >= 2 * MAX_WRITE_PIECES
-        )
-
-    @property
-    def _is_worth_writing(self) -> bool:
-        return bool(self._pieces) and (
-            self._bytes >= MIN_BATCH_BYTES
-            or len(self._pieces) >= MAX_WRITE_PIECES
-            or self._lingered
-        )
-
-    def _put(self, data: bytes) -> None:
-        if len(data) > self._room_left:
-            self.overflowed = True
-            data = data[: self._room_left]
-        self._room_left -= len(data)
-        self._bytes += len(data)
-        if len(data) <= MAX_WRITE_BYTES:
-            if data:
-                self._pieces.append(data)
-        else:
-            view = memoryview(data)
-            for start in range(0, len(data), MAX_WRITE_BYTES):
-                self._pieces.append(view[start : start + MAX_WRITE_BYTES])
-        self._news.set()
-
-    def _stop_lingering(self) -> None:
-        self._lingered = True
-        self._news.set()
-
-    def _forget_linger(self) -> None:
-        self._lingered = False
-        if self._linger is not None:
-            self._linger.cancel()
-            self._linger = None
 
 
 class UserPath:
@@ -165,11 +32,11 @@ class UserPath:
         sync: bool,
     ) -> None:
         self._appending = appending
-        self._source = source
         self._writer = writer
         self._threads = threads
         self._sync = sync
-        self._intake = Intake(appending.room)
+        self._reception = Reception(source, appending.room, appending.brake)
+        self._intake = self._reception.intake
         self._has_failed = False
 
     async def run(self) -> Appended:
@@ -178,11 +45,7 @@ class UserPath:
         if (reason := brake.reason) is not None:
             return Appended(self._appending.offset, reason)
         try:
-            announced = self._source.announced_bytes
-            if announced is not None and announced <= SMALL_BODY_BYTES:
-                await self._read_at_once()
-            if not self._intake.is_over:
-                await self._stream()
+            await self._reception.run(self._write)
             await self._finish()
         except BaseException:
             self._writer.stop = True
@@ -192,32 +55,6 @@ class UserPath:
                 log.error("append_failed_while_cancelled", exc_info=self._writer.error)
             raise
         return self._outcome()
-
-    async def _read_at_once(self) -> None:
-        """A small body that has arrived already needs no pump."""
-        try:
-            async with asyncio.timeout(AT_ONCE_SECONDS):
-                await self._intake.fill(self._source)
-        except TimeoutError:
-            return  # nothing is lost: the pump goes on from here
-
-    async def _stream(self) -> None:
-        intake = self._intake
-        pump = asyncio.create_task(intake.fill(self._source))
-        guard = asyncio.create_task(self._appending.brake.wait())
-        # Also where a source breaks its promise and raises: nobody may be left waiting.
-        for task in (pump, guard):
-            task.add_done_callback(lambda _: intake.stop())
-        try:
-            while await intake.wait_for_batch():
-                if not await self._write(intake.take()):
-                    break
-                intake.written()
-        finally:
-            intake.close()
-            await _end(pump, guard)
-        if not pump.cancelled():
-            pump.result()
 
     async def _write(self, batch: list[Piece]) -> bool:
         done = await self._run(self._threads.writers, lambda: self._writer.write(batch))
@@ -243,33 +80,7 @@ class UserPath:
         self._writer.stop = True
 
     def _outcome(self) -> Appended:
-        appending, intake, writer = self._appending, self._intake, self._writer
-        offset = writer.synced_offset if writer.is_doubtful else appending.offset
+        appending, intake = self._appending, self._intake
         is_all_written = appending.offset - appending.start == intake.received_bytes
-        end: SourceEnd | StopReason
-        if writer.is_full:
-            end = StopReason.NO_SPACE
-        elif writer.error is not None:
-            end = SourceEnd.HUNG_UP  # the error tells; this is not read as a success
-        elif is_all_written and intake.is_over:
-            end = intake.end or SourceEnd.COMPLETE
-        else:
-            end = appending.brake.reason or StopReason.LEASE_LOST
-        return Appended(offset, end, overflowed=intake.overflowed, error=writer.error)
-
-
-async def _end(*tasks: asyncio.Task[None]) -> None:
-    """Cancel them and wait until they are over, however often this is cancelled meanwhile."""
-    for task in tasks:
-        task.cancel()
-    cancelled: asyncio.CancelledError | None = None
-    while pending := [task for task in tasks if not task.done()]:
-        try:
-            await asyncio.wait(pending)
-        except asyncio.CancelledError as error:
-            cancelled = cancelled or error
-    if cancelled is not None:
-        for task in tasks:
-            if not task.cancelled():
-                task.exception()  # retrieved; the cancellation goes first
-        raise cancelled
+        end = (intake.end or SourceEnd.COMPLETE) if is_all_written and intake.is_over else None
+        return replace(self._writer.outcome(end), overflowed=intake.overflowed)
