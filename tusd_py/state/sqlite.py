@@ -22,6 +22,7 @@ from tusd_py.state.sqlite_groups import CLOSE_SECONDS, GroupThread
 from tusd_py.state.sqlite_handover import Handover
 from tusd_py.state.sqlite_leases import LeaseBook
 from tusd_py.state.sqlite_mounts import network_kind
+from tusd_py.state.sqlite_note import Note, Verdict
 from tusd_py.state.sqlite_outbox import SqliteOutbox
 from tusd_py.state.sqlite_peers import Peers
 from tusd_py.state.sqlite_schema import enter_generation, migrate
@@ -114,13 +115,16 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
         writer, reader, checkpointer = connections
         writer_ended, reader_ended = await shop.writer.close(), await shop.reader.close()
         shop.peers.stop_listening()
-        await asyncio.to_thread(shop.peers.leave)
-        await asyncio.to_thread(checkpointer.close, CLOSE_SECONDS)
-        # A thread that is stuck keeps its connection: closing it under the thread is no way out.
-        if reader_ended:
-            await asyncio.to_thread(reader.close)
-        if writer_ended:
-            await asyncio.to_thread(writer.close)
+        try:
+            await asyncio.to_thread(checkpointer.close, CLOSE_SECONDS)
+            # A thread that is stuck keeps its connection: to close it under the thread is no help.
+            if reader_ended:
+                await asyncio.to_thread(reader.close)
+            if writer_ended:
+                await asyncio.to_thread(writer.end)
+        finally:
+            # Not before: who finds itself alone with the file relies on the last note on it.
+            await asyncio.to_thread(shop.peers.leave)
         self._open_shop = None
 
     async def ping(self) -> None:
@@ -152,19 +156,22 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
             )
         self._folder.mkdir(mode=0o700, exist_ok=True)
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        writing = self._connect()
-        writer = Writer(writing, self._path, self._folder / "writer.lock")
+        writing, note = self._connect(), Note(self._path, self._folder)
+        writer = Writer(writing, self._path, self._folder / "writer.lock", note)
         try:
             with writer.turn(self._settings.busy_seconds):
-                writing.execute("PRAGMA journal_mode = WAL")
+                verdict = note.judge() if peers.is_alone() else Verdict.OURS
+                writing.execute("PRAGMA journal_mode = WAL")  # writes a new file
                 migrate(writing)
-                now = self._clock()
-                generation = enter_generation(writing, self._path, boot=self._boot, now=now)
+                generation = enter_generation(
+                    writing, self._path, boot=self._boot, now=self._clock(), verdict=verdict
+                )
+                note.renew()
                 peers.join()
             writer.after_events = lambda: peers.broadcast("events")
             reader = Reader(self._connect())
             checkpointer = Checkpointer(
-                self._connect(), writer, log_max_bytes=self._settings.wal_max_mib * MIB
+                self._connect(), writer, note, log_max_bytes=self._settings.wal_max_mib * MIB
             )
         except BaseException:
             writer.close()

@@ -19,6 +19,7 @@ from typing import Any, Final
 from tusd_py.core.errors import UploadError
 from tusd_py.state.base import LeaseBusy, LeaseGone, RecordUnknown, StateError, StateFull
 from tusd_py.state.sqlite_groups import Operation
+from tusd_py.state.sqlite_note import Note
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +38,10 @@ class Writer:
     SQLite's own busy handler starves some of several processes; ``flock`` gives equal shares.
     """
 
-    def __init__(self, db: sqlite3.Connection, path: Path, lock_path: Path) -> None:
+    def __init__(self, db: sqlite3.Connection, path: Path, lock_path: Path, note: Note) -> None:
         self._db = db
         self._path = path
+        self._note = note
         stat = path.stat()
         self._identity = (stat.st_dev, stat.st_ino)
         self._lock_fd = os.open(lock_path, os.O_CREAT | os.O_RDWR, 0o600)
@@ -56,6 +58,11 @@ class Writer:
         self._db.close()
         os.close(self._lock_fd)
 
+    def end(self) -> None:
+        """Close what was in use: the last one to do so moves the log into the file."""
+        with self._note.moving():
+            self.close()
+
     def perform(self, group: list[Operation[Any]]) -> None:
         try:
             # Unbounded here: those who wait are bounded by GroupThread, the thread serves nobody
@@ -66,7 +73,8 @@ class Writer:
                 self._transact(group)
                 if self.log_is_long.is_set():
                     self.log_is_long.clear()
-                    with suppress(sqlite3.Error):  # the group is committed all the same
+                    # The group is committed all the same.
+                    with suppress(sqlite3.Error), self._note.moving():
                         self._db.execute(CHECKPOINT)
             finally:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
@@ -148,8 +156,11 @@ class Writer:
 class Checkpointer:
     """Moves the log into the file beside the writers, so that no commit waits for it."""
 
-    def __init__(self, db: sqlite3.Connection, writer: Writer, *, log_max_bytes: int) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, writer: Writer, note: Note, *, log_max_bytes: int
+    ) -> None:
         self._db = db
+        self._note = note
         self._log_is_long = writer.log_is_long
         page_bytes: int = db.execute("PRAGMA page_size").fetchone()[0]
         self._log_max_pages = log_max_bytes // page_bytes
@@ -174,7 +185,8 @@ class Checkpointer:
                 break
             self._wanted.clear()
             try:
-                _, log_pages, _ = self._db.execute(CHECKPOINT).fetchone()
+                with self._note.moving():
+                    _, log_pages, _ = self._db.execute(CHECKPOINT).fetchone()
             except sqlite3.Error as exc:
                 # The writer meets the same trouble and tells whoever waits; the log stays true.
                 log.warning("state_checkpoint_failed", exc_info=exc)

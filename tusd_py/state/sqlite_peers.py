@@ -104,6 +104,14 @@ class Peers:
         finally:
             os.close(fd)
 
+    def is_alone(self) -> bool:
+        """Whether no other process lives, or is only about to end. Under the state's own lock."""
+        return not any(
+            self.is_alive(file.stem)
+            for file in self._directory.glob("*.lock")
+            if _NAME.fullmatch(file.stem) and file.stem != self.name
+        )
+
     def send(self, name: str, text: str) -> bool:
         """Never waits. False: nobody listens there. A full mailbox counts as somebody."""
         if self._socket is None or not _NAME.fullmatch(name):

@@ -13,6 +13,7 @@ from typing import Final
 
 from tusd_py.core.upload import Boot
 from tusd_py.state.base import StateError
+from tusd_py.state.sqlite_note import Verdict
 
 APPLICATION_ID: Final = 0x74757370  # "tusp"
 
@@ -172,7 +173,9 @@ class Generation:
     began_boot: str
 
 
-def enter_generation(db: sqlite3.Connection, path: Path, *, boot: Boot, now: float) -> Generation:
+def enter_generation(
+    db: sqlite3.Connection, path: Path, *, boot: Boot, now: float, verdict: Verdict
+) -> Generation:
     """The generation of this file, a new one where the file is new or a copy put in its place.
 
     Publishes the boot of this host too. The caller keeps others out.
@@ -182,14 +185,21 @@ def enter_generation(db: sqlite3.Connection, path: Path, *, boot: Boot, now: flo
     db.execute("BEGIN IMMEDIATE")
     try:
         meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-        if meta.get("identity") != identity:
+        is_new = meta.get("identity") != identity
+        # A file of a version that took no notes has none, and is no other file for that.
+        is_strange = verdict is Verdict.UNNOTED and "is_noted" in meta
+        if is_new or is_strange or verdict is Verdict.ANOTHER:
+            # [grace] is over where whoever held a lease is known to be dead: who was alone with the
+            # file has judged it.
+            is_alone = verdict is Verdict.ANOTHER and not is_new
             meta |= {
                 "identity": identity,
                 "generation": secrets.token_hex(8),
                 "began_at": now,
-                "began_boot": boot.boot_id,
+                "began_boot": "" if is_alone else boot.boot_id,
             }
-            db.executemany("REPLACE INTO meta (key, value) VALUES (?, ?)", meta.items())
+        meta["is_noted"] = 1
+        db.executemany("REPLACE INTO meta (key, value) VALUES (?, ?)", meta.items())
         db.execute("REPLACE INTO boot (host, boot_id) VALUES (?, ?)", (boot.host, boot.boot_id))
         db.execute("COMMIT")
     except BaseException:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +12,7 @@ import pytest
 
 from tests.contract.states import a_visit, an_upload, take, upload_id
 from tests.unit.state.process import open_at
+from tests.unit.state.test_sqlite_note import overwrite
 from tusd_py.state.base import Due, Filter, LeaseBusy, Purpose, Seen
 from tusd_py.state.sqlite import SqliteState
 
@@ -131,6 +133,46 @@ async def test_every_commit_that_was_acknowledged_outlives_a_killed_process(
         # Each record came with its event: neither is there without the other.
         stored = [upload.offset for upload in await state.page(Filter(), after=None, limit=99)]
         assert await state.backlog() == {"h": sum(stored)}
+
+
+async def test_a_killed_process_leaves_the_generation_as_it_was(path: Path, start: Start) -> None:
+    """Also where the log was moved into the file by then, wholly or in part."""
+    generations = set()
+    for first in (10, 20):
+        process = await start("commit", first)
+        assert await line_of(process) == "ready"
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        for _ in range(900 + 37 * first):
+            await line_of(process)
+        await kill(process)
+        later = open_at(path)
+        await later.open()
+        generations.add(later._shop.book.generation)
+        await later.close()
+    assert len(generations) == 1
+
+
+async def test_a_copy_put_back_for_the_file_of_a_killed_process_is_another_generation(
+    path: Path, start: Start
+) -> None:
+    """As an operator puts it back: the log is taken away, or the copy means nothing."""
+    state = open_at(path)
+    await state.open()
+    before = state._shop.book.generation
+    await state.close()
+    copy = path.with_suffix(".copy")
+    await asyncio.to_thread(shutil.copy2, path, copy)
+    process = await start("hold", 1)
+    assert await line_of(process) == "held"
+    await kill(process)
+    for log in ("state.db-wal", "state.db-shm"):
+        await asyncio.to_thread(path.with_name(log).unlink)
+    await asyncio.to_thread(overwrite, path, copy)
+    await state.open()
+    assert state._shop.book.generation != before
+    assert await state.find(upload_id(1)) is None
+    await state.close()
 
 
 async def test_processes_that_commit_by_turns_get_about_equal_shares(

@@ -13,6 +13,7 @@ from tusd_py.core.upload import Boot
 from tusd_py.state.base import Due, StateError
 from tusd_py.state.sqlite_due import _BY_TIME, _FIRST_WRITER, _NEXT_WRITER, _OF_WRITER, _UNCLEAN
 from tusd_py.state.sqlite_events import _DUE_TIMES, _HEADS
+from tusd_py.state.sqlite_note import Verdict
 from tusd_py.state.sqlite_schema import MIGRATIONS, enter_generation, migrate
 
 
@@ -75,8 +76,10 @@ def test_a_database_of_another_program_is_refused(db: sqlite3.Connection) -> Non
 
 def test_the_generation_lasts_over_restarts_and_boots(db: sqlite3.Connection, path: Path) -> None:
     migrate(db)
-    first = enter_generation(db, path, boot=BOOT, now=5.0)
-    again = enter_generation(db, path, boot=Boot(BOOT.host, "boot-2"), now=1.0)
+    first = enter_generation(db, path, boot=BOOT, now=5.0, verdict=Verdict.OURS)
+    again = enter_generation(
+        db, path, boot=Boot(BOOT.host, "boot-2"), now=1.0, verdict=Verdict.OURS
+    )
     assert again == first
     assert (first.began_at, first.began_boot) == (5.0, BOOT.boot_id)
 
@@ -85,14 +88,14 @@ def test_a_copy_in_the_place_of_the_file_is_another_generation(
     db: sqlite3.Connection, path: Path
 ) -> None:
     migrate(db)
-    first = enter_generation(db, path, boot=BOOT, now=5.0)
+    first = enter_generation(db, path, boot=BOOT, now=5.0, verdict=Verdict.OURS)
     copy = path.with_suffix(".copy")
     shutil.copy(path, copy)
     copy.replace(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        second = enter_generation(other, path, boot=BOOT, now=9.0)
+        second = enter_generation(other, path, boot=BOOT, now=9.0, verdict=Verdict.OURS)
         assert second.id != first.id and second.began_at == 9.0
-        assert enter_generation(other, path, boot=BOOT, now=11.0) == second
+        assert enter_generation(other, path, boot=BOOT, now=11.0, verdict=Verdict.OURS) == second
 
 
 @pytest.mark.parametrize(
