@@ -91,6 +91,43 @@ CREATION: Final = {
     "TUS-TRM-05": "DELETE works on finished and on unfinished uploads.",
 }
 
+CHECKSUM: Final = {
+    "TUS-CHK-01": "Verifying a body is announced as checksum; the header may be left away.",
+    "TUS-CHK-02": "A body is verified against Upload-Checksum after all of it was received.",
+    "TUS-CHK-03": "An algorithm that is not supported is 400.",
+    "TUS-CHK-04": "A body that does not match is 460.",
+    "TUS-CHK-05": "A body that matches is 204.",
+    "TUS-CHK-06": "In the first two cases the body is thrown away and the offset stays.",
+    "TUS-CHK-07": "sha1 is supported.",
+    "TUS-CHK-08": "Names of algorithms are ASCII without upper-case letters.",
+    "TUS-CHK-09": "OPTIONS tells Tus-Checksum-Algorithm.",
+    "TUS-CHK-10": "That is a list with commas.",
+    "TUS-CHK-11": "Reading it from the trailer is announced as checksum-trailer.",
+    "TUS-CHK-12": "Upload-Checksum in the trailer section has the same effect.",
+    "TUS-CHK-13": "Upload-Checksum is the algorithm, a space, and Base64 of the body's digest.",
+}
+
+CONCATENATION: Final = {
+    "TUS-CAT-01": "Joining uploads is announced as concatenation.",
+    "TUS-CAT-02": "Upload-Concat: partial makes a partial upload.",
+    "TUS-CAT-03": "Partial uploads are not processed before they are joined.",
+    "TUS-CAT-04": "The length of the final upload is the sum of its parts'.",
+    "TUS-CAT-05": "Parts are joined in the order of the list.",
+    "TUS-CAT-06": "A final upload may be made while parts are unfinished, which is announced.",
+    "TUS-CAT-07": "The final upload's metadata is its own, never its parts'.",
+    "TUS-CAT-08": "Partial uploads are removed some time after they were joined.",
+    "TUS-CAT-09": "A part may be named several times, in one request or in several.",
+    "TUS-CAT-10": "PATCH of a final upload is 403 and changes nothing.",
+    "TUS-CAT-11": "HEAD of a final upload has no Upload-Offset before it is joined.",
+    "TUS-CAT-12": "Afterwards Upload-Offset and Upload-Length are there and equal.",
+    "TUS-CAT-13": "HEAD of a partial upload has Upload-Offset.",
+    "TUS-CAT-14": "Upload-Length of a final upload is told as soon as it can be calculated.",
+    "TUS-CAT-15": "HEAD repeats Upload-Concat as the creation had it.",
+    "TUS-CAT-16": "The addresses in the list may be absolute or relative.",
+    "TUS-CAT-17": "A final upload's creation names no length; one that contradicts is 400.",
+    "TUS-CAT-18": "A list with something that is no partial upload of the client is 400.",
+}
+
 HTTP: Final = {
     "HTTP-SAFE": "HEAD and GET change nothing.",
     "HTTP-HEADBODY": "Answers to HEAD, and 204s, have no content on the wire.",
@@ -130,4 +167,4 @@ BROWSERS: Final = {
     "SEC-ALIVE": "Nothing that clients do takes the server down.",
 }
 
-REQUIREMENTS: Final = CORE | CREATION | HTTP | BROWSERS
+REQUIREMENTS: Final = CORE | CREATION | CHECKSUM | CONCATENATION | HTTP | BROWSERS

@@ -8,7 +8,16 @@ from tests.support import tus
 from tests.support.server import Server
 from tests.support.wire import connected, request
 
-EXTENSIONS = {"creation", "creation-with-upload", "creation-defer-length", "termination"}
+EXTENSIONS = {
+    "creation",
+    "creation-with-upload",
+    "creation-defer-length",
+    "termination",
+    "checksum",
+    "checksum-trailer",
+    "concatenation",
+    "concatenation-unfinished",
+}
 FOREIGN = ["0.2.2", "1.0.1", "2.0.0", "1.0", "1.0.0, 0.2.2", "one", ""]
 
 
@@ -16,7 +25,8 @@ FOREIGN = ["0.2.2", "1.0.1", "2.0.0", "1.0", "1.0.0, 0.2.2", "one", ""]
 async def test_options_tell_what_is_offered(server: Server, target: str) -> None:
     """TUS-CORE-04, TUS-CORE-05, TUS-CORE-10, TUS-CORE-11, TUS-CORE-12, TUS-CORE-13, TUS-CORE-34,
     TUS-CORE-35, TUS-CORE-37, TUS-CRE-02, TUS-CWU-01, TUS-CWU-02, TUS-DEF-04, TUS-EXP-01,
-    TUS-TRM-01: the answer to OPTIONS has it all, wherever it is asked."""
+    TUS-TRM-01, TUS-CHK-01, TUS-CHK-08, TUS-CHK-09, TUS-CHK-10, TUS-CHK-11, TUS-CAT-01,
+    TUS-CAT-06: the answer to OPTIONS has it all, wherever it is asked."""
     if target == "an upload":
         target = await new_upload(server)
     async with connected(server.base) as wire:
@@ -27,6 +37,8 @@ async def test_options_tell_what_is_offered(server: Server, target: str) -> None
     assert set(extensions) == EXTENSIONS | {"expiration"}
     assert len(extensions) == len(set(extensions))
     assert answer.headers["Tus-Max-Size"] == str(MAX_BYTES)
+    algorithms = answer.headers["Tus-Checksum-Algorithm"].split(",")
+    assert set(algorithms) == {"sha1", "sha256", "sha512", "md5", "crc32c"}
 
 
 async def test_what_is_not_offered_is_not_announced(open_server: Server) -> None:

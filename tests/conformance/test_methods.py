@@ -10,7 +10,6 @@ from tests.conformance.uploads import (
     offset_of,
     refusal,
     stored_bytes,
-    stored_files,
 )
 from tests.support import tus
 from tests.support.server import Server
@@ -139,19 +138,3 @@ async def test_two_overrides_have_no_meaning(server: Server, names: tuple[str, s
     answer = await request("POST", url, headers)
     assert answer.status in (400, 501), answer.status
     assert await offset_of(url) == 5
-
-
-async def test_concatenation_is_not_offered(server: Server) -> None:
-    """TUS-CORE-37, TUS-CRE-09: a client that asks for what was not announced is told, and no
-    ordinary upload is made instead."""
-    before = stored_files(server)
-    for value in ("partial", "final;/upload/a /upload/b", "final;../../etc/passwd"):
-        answer = await tus.create(
-            server.endpoint,
-            length=5,
-            metadata=METADATA,
-            bearer=server.mint(),
-            headers={"Upload-Concat": value},
-        )
-        refusal(answer, 400, "ERR_UNSUPPORTED_EXTENSION")
-    assert stored_files(server) == before

@@ -21,9 +21,10 @@ from tusd_py.core.identity import Claims, Owner, Principal
 from tusd_py.core.ids import ClientId, UploadId, VideoId
 from tusd_py.core.metadata import Metadata, build_pairs
 from tusd_py.core.reconcile import Durability
-from tusd_py.core.upload import Boot, Upload
+from tusd_py.core.upload import Boot, Kind, Status, Upload
 from tusd_py.hooks.base import Allow, Gate, Moment, Question, Refuse
 from tusd_py.service.gates import Gates
+from tusd_py.service.listening import NO_LISTENER, Listener
 from tusd_py.service.observer import SilentObserver
 from tusd_py.service.parts import Parts
 from tusd_py.service.settings import UploadSettings
@@ -130,6 +131,8 @@ class Mortal:
             "prepare",
             "load",
             "append",
+            "join",
+            "digest",
             "sync",
             "declare_length",
             "complete",
@@ -200,7 +203,7 @@ class World:
         self.gate = gate
         self.destination = destination
         self.settings = settings or UploadSettings(
-            lease_seconds=5, checkpoint_seconds=0.2, expire_seconds=3600, head_gate_seconds=0.2
+            lease_seconds=5, checkpoint_seconds=0.2, expire_seconds=3600, head_gate_seconds=1.0
         )
         self.boot_number = 1
         self.clock_ahead = 0.0
@@ -340,14 +343,36 @@ class World:
     # ------------------------------------------------------------------ what clients do
 
     async def create(
-        self, length: int | None, body: bytes = b"", *, metadata: dict[str, bytes] | None = None
+        self,
+        length: int | None,
+        body: bytes | Body = b"",
+        *,
+        metadata: dict[str, bytes] | None = None,
+        who: Principal | None = None,
+        listener: Listener = NO_LISTENER,
+        **more: Any,
     ) -> Upload:
+        source = body if isinstance(body, Body) else Body(*([body] if body else []))
         command = CreateUpload(
             length=length,
             metadata=build_pairs(metadata) if metadata else Metadata(),
-            announced_bytes=len(body),
+            announced_bytes=source.announced_bytes,
+            **more,
         )
-        return await self.uploads.create(command, principal(), Body(*([body] if body else [])))
+        return await self.uploads.create(command, who or principal(), source, listener)
+
+    async def part(self, content: bytes, *, who: Principal | None = None) -> UploadId:
+        """A partial upload with these bytes, complete."""
+        made = await self.create(
+            len(content), content, kind=Kind.PARTIAL, concat="partial", who=who
+        )
+        assert made.status is Status.COMPLETE
+        return made.id
+
+    async def final(self, *parts: UploadId, who: Principal | None = None, **more: Any) -> Upload:
+        """A final upload of these parts."""
+        more = {"kind": Kind.FINAL, "parts": parts, "concat": "final;" + " ".join(parts)} | more
+        return await self.create(None, who=who, **more)
 
     async def append(
         self,
@@ -357,6 +382,8 @@ class World:
         *,
         declared_length: int | None = None,
         who: Principal = NOBODY,
+        listener: Listener = NO_LISTENER,
+        **more: Any,
     ) -> Upload:
         source = body if isinstance(body, Body) else Body(*([body] if body else []))
         command = AppendBytes(
@@ -364,11 +391,12 @@ class World:
             offset=offset,
             announced_bytes=source.announced_bytes,
             declared_length=declared_length,
+            **more,
         )
-        return await self.uploads.append(command, who, source)
+        return await self.uploads.append(command, who, source, listener)
 
-    async def head(self, upload_id: UploadId, who: Principal = NOBODY) -> Upload:
-        return await self.uploads.read_offset(ReadOffset(upload_id=upload_id), who)
+    async def head(self, upload_id: UploadId, who: Principal = NOBODY, **more: Any) -> Upload:
+        return await self.uploads.read_offset(ReadOffset(upload_id=upload_id, **more), who)
 
     async def terminate(self, upload_id: UploadId, who: Principal = NOBODY) -> None:
         await self.uploads.terminate(Terminate(upload_id=upload_id), who)

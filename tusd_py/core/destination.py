@@ -76,9 +76,7 @@ def _values_of(upload: Upload) -> Mapping[str, str]:
     overrides = upload.overrides
     metadata = upload.metadata
     named = overrides.get("filename") or metadata.text("filename") or metadata.text("name") or ""
-    # Clients may send a path (C:\fakepath\clip.mp4): its last part is the name.
-    base = named.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    filename = _safe(base, upload.id, MAX_VALUE_BYTES)
+    filename = clean_filename(named, fallback=upload.id)
     stem, suffix = _split(filename)
     created = datetime.fromtimestamp(upload.created_at, UTC)
     return {
@@ -92,6 +90,14 @@ def _values_of(upload: Upload) -> Mapping[str, str]:
     }
 
 
+def clean_filename(named: str, *, fallback: str) -> str:
+    """The name of a file as a client said it, safe as one component of a path and in a header;
+    ``fallback`` where nothing of it can be used."""
+    # Clients may send a path (C:\fakepath\clip.mp4): its last part is the name.
+    base = named.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return _safe(base, fallback, MAX_VALUE_BYTES)
+
+
 def _owner_value(text: str, upload: Upload) -> str:
     return _safe(text, upload.id, MAX_VALUE_BYTES)
 
@@ -103,14 +109,14 @@ def _fill(component: str, values: Mapping[str, str]) -> str:
     )
 
 
-def _safe(text: str, upload_id: str, max_bytes: int) -> str:
+def _safe(text: str, fallback: str, max_bytes: int) -> str:
     """One component of a path: ``text`` as far as it can be had."""
     text = unicodedata.normalize("NFC", text)
     text = "".join("_" if _is_unsafe(char) else char for char in text)
     text = _cut(text.lstrip(". ").rstrip(". "), max_bytes).rstrip(". ")
     if text.partition(".")[0].rstrip().lower() in RESERVED_NAMES:
         text = f"_{text}"
-    return text or upload_id
+    return text or fallback
 
 
 def _is_unsafe(char: str) -> bool:

@@ -99,15 +99,6 @@ class MethodNotAllowed(UploadError):
         self.allowed = allowed
 
 
-class UnsupportedExtension(UploadError):
-    """A tus extension that is asked for by its header and not offered here."""
-
-    code = "ERR_UNSUPPORTED_EXTENSION"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"The extension {name} is not offered by this server.")
-
-
 class ChecksumUnsupported(UploadError):
     """``Upload-Checksum`` names an algorithm that is not offered here."""
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from tusd_py.core.ids import EventId, UploadId
-from tusd_py.core.upload import Upload
+from tusd_py.core.upload import Kind, Upload
 
 
 class EventKind(StrEnum):
@@ -44,6 +44,16 @@ def build_event_id(upload_id: UploadId, kind: EventKind, sequence: int) -> Event
     """The same three always make the same id: 32 hexadecimal digits."""
     text = f"{upload_id}\n{kind}\n{sequence}".encode()
     return EventId(hashlib.sha256(text).hexdigest()[:32])
+
+
+def events_of(
+    upload: Upload, kind: EventKind, *, occurred_at: float, sequence: int = 0
+) -> tuple[Event, ...]:
+    """As ``event_of``; none for a partial upload: nobody should act on a piece of a file, and the
+    final upload tells of the whole."""
+    if upload.kind is Kind.PARTIAL:
+        return ()
+    return (event_of(upload, kind, occurred_at=occurred_at, sequence=sequence),)
 
 
 def event_of(upload: Upload, kind: EventKind, *, occurred_at: float, sequence: int = 0) -> Event:

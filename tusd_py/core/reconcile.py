@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tusd_py.core.facts import CompletionMark, Remains
-from tusd_py.core.upload import Status, Upload
+from tusd_py.core.upload import Kind, Status, Upload
 
 
 class Durability(StrEnum):
@@ -58,10 +58,10 @@ def reconcile(
     offset = min(claimed, remains.size)
     if length is not None:
         offset = min(offset, length)
-    status = row.status
+    status: Status = row.status
     # A received upload whose bytes did not outlive the machine is receiving again.
     if status is Status.RECEIVED and offset != length:
-        status = Status.RECEIVING
+        status = Status.JOINING if row.kind is Kind.FINAL else Status.RECEIVING
     if row.is_strict and offset < row.offset:
         # The protocol's own MUST: an offset that was told never shrinks, rather nothing goes on.
         status = Status.INVALID

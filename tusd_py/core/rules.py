@@ -142,8 +142,9 @@ def check_completion(upload: Upload, completion: Completion) -> bool:
     return True
 
 
-def plan_join(final: Upload, parts: Sequence[Upload | None]) -> int | None:
-    """The length of ``final``, None while that of a part is not known.
+def plan_join(final: Upload, parts: Sequence[Upload | None], owner: Owner | None) -> int | None:
+    """The length of ``final``, None while that of a part is not known. ``owner``: whose all parts
+    have to be; None: of one and the same owner.
 
     Raises PartUnusable where a part does not exist, is no partial upload, cannot become complete
     any more, or belongs to somebody else (a client learns no more than that it cannot be used),
@@ -153,7 +154,8 @@ def plan_join(final: Upload, parts: Sequence[Upload | None]) -> int | None:
     for part in parts:
         if part is None or part.kind is not Kind.PARTIAL or part.status in GONE:
             raise PartUnusable()
-        if part.owner != final.owner:
+        owner = part.owner if owner is None else owner
+        if part.owner != owner:
             raise PartUnusable()
         total = None if total is None or part.length is None else total + part.length
     known = sum(part.length or part.offset for part in parts if part is not None)
@@ -204,7 +206,7 @@ def check_append_to_finished(upload: Upload, command: AppendBytes) -> None:
         raise UploadUnknown()
     if upload.kind is Kind.FINAL:
         raise UploadIsFinal()
-    if command.refuses_finished:
+    if command.refuses_finished and upload.is_complete:
         raise UploadFinished(upload.offset)
     if command.offset != upload.offset:
         raise OffsetMismatch(stored=upload.offset, requested=command.offset)

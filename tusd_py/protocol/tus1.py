@@ -1,21 +1,22 @@
 """tus 1.0.0: from header text to a command, from an outcome or an error to an answer.
 
-Extensions: creation, creation-with-upload, creation-defer-length, termination, and expiration
-where uploads expire. Checksums are not offered: an ``Upload-Checksum`` is ignored, as the text
-allows for an extension that is not advertised (one known client sends values that no server could
-verify). ``Upload-Concat`` is refused: a client must not believe that it made a part.
+All extensions; expiration where uploads expire.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
 from tusd_py.core import errors as e
-from tusd_py.core.commands import AppendBytes, CreateUpload
+from tusd_py.core.commands import AppendBytes, CreateUpload, ReadOffset, Terminate
+from tusd_py.core.digests import Algorithm, Digest, Promise
 from tusd_py.core.errors import UploadError
 from tusd_py.core.ids import UploadId
-from tusd_py.core.upload import Status, Upload
+from tusd_py.core.upload import Kind, Status, Upload
 from tusd_py.protocol import headers as h
 from tusd_py.protocol.answers import Answer, Header, build_refusal
+from tusd_py.protocol.base import Asked, Terms, Translator
+from tusd_py.protocol.digest_fields import parse_checksum
 
 VERSION: Final = "1.0.0"
 PROTOCOL: Final = "tus1"
@@ -24,10 +25,14 @@ EXTENSIONS: Final = (
     "creation-with-upload",
     "creation-defer-length",
     "termination",
+    "checksum",
+    "checksum-trailer",
+    "concatenation",
+    "concatenation-unfinished",
 )
 EXPIRATION: Final = "expiration"
-ENDPOINT_METHODS: Final = ("POST", "OPTIONS")
-UPLOAD_METHODS: Final = ("HEAD", "PATCH", "DELETE", "OPTIONS")
+METHODS: Final = ("POST", "HEAD", "PATCH", "DELETE", "OPTIONS")
+FINAL_PREFIX: Final = "final;"
 
 STATUS: Final[Mapping[type[UploadError], int]] = {
     e.InvalidHeader: 400,
@@ -38,7 +43,8 @@ STATUS: Final[Mapping[type[UploadError], int]] = {
     e.UnsupportedVersion: 412,
     e.UnsupportedMediaType: 415,
     e.MethodNotAllowed: 405,
-    e.UnsupportedExtension: 400,
+    e.ChecksumUnsupported: 400,
+    e.ChecksumMismatch: 460,
     e.BodyMalformed: 400,
     e.TokenInvalid: 401,
     e.VideoMismatch: 403,
@@ -54,6 +60,13 @@ STATUS: Final[Mapping[type[UploadError], int]] = {
     e.UploadIsFinal: 403,
     # 423 and not 409: the Java and Android clients retry the former only.
     e.UploadLocked: 423,
+    e.UploadFinished: 400,
+    e.PartUnusable: 400,
+    e.WholeDigestMismatch: 460,
+    e.BytesGone: 410,
+    e.RangeUnsatisfiable: 416,
+    e.FormInvalid: 400,
+    e.TooManyWatchers: 503,
     e.UploadHandedOver: 423,
     e.LeaseLost: 423,
     e.GateRefused: 403,
@@ -82,7 +95,7 @@ HEAD_STATUSES: Final = frozenset({401, 403, 404, 405, 412, 423})
 HEAD_RETRY_SECONDS: Final = 1.0
 
 RESUMABLE: Final[Header] = (h.TUS_RESUMABLE, VERSION)
-_NO_STORE: Final[Header] = (h.CACHE_CONTROL, "no-store")
+NO_STORE: Final[Header] = (h.CACHE_CONTROL, "no-store")
 _DEFERRED: Final[Header] = (h.UPLOAD_DEFER_LENGTH, "1")
 
 
@@ -96,25 +109,137 @@ def check_version(fields: h.Fields) -> None:
         raise e.UnsupportedVersion(VERSION)
 
 
-def parse_create(
-    fields: h.Fields, announced_bytes: int | None, *, max_metadata_bytes: int
-) -> CreateUpload:
-    """The creation a POST asks for. A body counts with the protocol's media type only."""
-    if h.single(fields, h.UPLOAD_CONCAT) is not None:
-        raise e.UnsupportedExtension("concatenation")
-    if announced_bytes != 0:
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """A parsed ``Upload-Concat``."""
+
+    kind: Kind
+    parts: tuple[UploadId, ...] = ()
+    wire: str | None = None
+
+
+class Tus1(Translator):
+    """tus 1.0.0."""
+
+    name: ClassVar[str] = PROTOCOL
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+
+    def check(self, asked: Asked) -> None:
+        check_version(asked.fields)
+        if asked.method == "PUT":
+            raise e.MethodNotAllowed(METHODS)
+
+    def parse_create(self, asked: Asked) -> CreateUpload:
+        """The creation a POST asks for. A body counts with the protocol's media type only."""
+        fields = asked.fields
+        concat = self._parse_concat(fields)
+        has_body = asked.announced_bytes != 0
+        if has_body:
+            if concat.kind is Kind.FINAL:
+                raise e.UploadIsFinal()
+            _check_media_type(fields)
+        return CreateUpload(
+            length=_parse_new_length(fields, is_final=concat.kind is Kind.FINAL),
+            metadata=h.parse_metadata(
+                fields.getall(h.UPLOAD_METADATA, []), max_bytes=self._terms.max_metadata_bytes
+            ),
+            announced_bytes=asked.announced_bytes,
+            kind=concat.kind,
+            parts=concat.parts,
+            concat=concat.wire,
+            protocol=PROTOCOL,
+            promise=self._parse_promise(asked) if has_body else None,
+        )
+
+    def parse_append(self, asked: Asked, upload_id: UploadId) -> AppendBytes:
+        fields = asked.fields
         _check_media_type(fields)
-    return CreateUpload(
-        length=_parse_new_length(fields),
-        metadata=h.parse_metadata(
-            fields.getall(h.UPLOAD_METADATA, []), max_bytes=max_metadata_bytes
-        ),
-        announced_bytes=announced_bytes,
-        protocol=PROTOCOL,
-    )
+        offset = h.single(fields, h.UPLOAD_OFFSET)
+        if offset is None:
+            raise e.MissingHeader(h.UPLOAD_OFFSET)
+        length = h.single(fields, h.UPLOAD_LENGTH)
+        return AppendBytes(
+            upload_id=upload_id,
+            offset=h.parse_bytes(h.UPLOAD_OFFSET, offset),
+            announced_bytes=asked.announced_bytes,
+            declared_length=None if length is None else h.parse_bytes(h.UPLOAD_LENGTH, length),
+            promise=self._parse_promise(asked),
+        )
+
+    def parse_read(self, asked: Asked, upload_id: UploadId) -> ReadOffset:
+        return ReadOffset(upload_id=upload_id)
+
+    def parse_terminate(self, asked: Asked, upload_id: UploadId) -> Terminate:
+        return Terminate(upload_id=upload_id)
+
+    def _parse_concat(self, fields: h.Fields) -> Concat:
+        """tus 1.0, "Concatenation": ``partial``, or ``final;`` and URLs with spaces between."""
+        wire = h.single(fields, h.UPLOAD_CONCAT)
+        if wire is None:
+            return Concat(Kind.SINGLE)
+        if wire == "partial":
+            return Concat(Kind.PARTIAL, wire=wire)
+        urls = wire[len(FINAL_PREFIX) :].split() if wire.startswith(FINAL_PREFIX) else []
+        if not urls:
+            raise e.InvalidHeader(h.UPLOAD_CONCAT, '"partial", or "final;" and a list of URLs')
+        parts = tuple(part for url in urls if (part := self._terms.locate(url)) is not None)
+        if len(parts) != len(urls):
+            raise e.PartUnusable()
+        return Concat(Kind.FINAL, parts, wire)
+
+    def _parse_promise(self, asked: Asked) -> Promise | None:
+        """tus 1.0, "Checksum": in the head, or in the trailer section where one was announced."""
+        digest = self._parse_checksum(asked, asked.fields)
+        digests = () if digest is None else (digest,)
+        announced = ",".join(asked.fields.getall(h.TRAILER, []))
+        names = {name.strip().lower() for name in announced.split(",")}
+        if h.UPLOAD_CHECKSUM.lower() not in names or asked.announced_bytes is not None:
+            return Promise(digests=digests) if digests else None
+
+        def trailer() -> tuple[Digest, ...]:
+            late = self._parse_checksum(asked, asked.trailers())
+            return () if late is None else (late,)
+
+        return Promise(digests=digests, trailer=trailer)
+
+    def _parse_checksum(self, asked: Asked, fields: h.Fields) -> Digest | None:
+        text = h.single(fields, h.UPLOAD_CHECKSUM)
+        if text is None:
+            return None
+        found = parse_checksum(text)
+        if isinstance(found, Digest):
+            return found
+        if not self._terms.ignores_hex_checksums:
+            raise e.InvalidHeader(h.UPLOAD_CHECKSUM, "the Base64 of the digest's bytes")
+        asked.remark("checksum_ignored")
+        return None
+
+    # -------------------------------------------------------------- answers
+
+    def build_created(self, asked: Asked, upload: Upload, location: str) -> Answer:
+        return Answer(201, ((h.LOCATION, location), *_progress(upload)))
+
+    def build_appended(self, asked: Asked, upload: Upload) -> Answer:
+        return Answer(204, _progress(upload))
+
+    def build_terminated(self, asked: Asked) -> Answer:
+        return Answer(204, (RESUMABLE,))
+
+    def build_offset(self, asked: Asked, upload: Upload) -> Answer:
+        """200, exactly: some clients take no other."""
+        return Answer(200, (*_progress(upload), *facts_of(upload), NO_STORE))
+
+    def build_error(
+        self, error: UploadError, *, method: str, request_id: str, refusal_status: int | None = None
+    ) -> Answer:
+        return build_error(
+            error, method=method, request_id=request_id, refusal_status=refusal_status
+        )
 
 
-def _parse_new_length(fields: h.Fields) -> int | None:
+def _parse_new_length(fields: h.Fields, *, is_final: bool) -> int | None:
     length = h.single(fields, h.UPLOAD_LENGTH)
     deferred = h.single(fields, h.UPLOAD_DEFER_LENGTH)
     if deferred is not None:
@@ -123,23 +248,10 @@ def _parse_new_length(fields: h.Fields) -> int | None:
             raise e.InvalidHeader(h.UPLOAD_DEFER_LENGTH, f"absent where {h.UPLOAD_LENGTH} is given")
         return None
     if length is None:
+        if is_final:
+            return None  # the sum of its parts'
         raise e.LengthMissing()
     return h.parse_bytes(h.UPLOAD_LENGTH, length)
-
-
-def parse_append(fields: h.Fields, upload_id: UploadId, announced_bytes: int | None) -> AppendBytes:
-    """What a PATCH asks for."""
-    _check_media_type(fields)
-    offset = h.single(fields, h.UPLOAD_OFFSET)
-    if offset is None:
-        raise e.MissingHeader(h.UPLOAD_OFFSET)
-    length = h.single(fields, h.UPLOAD_LENGTH)
-    return AppendBytes(
-        upload_id=upload_id,
-        offset=h.parse_bytes(h.UPLOAD_OFFSET, offset),
-        announced_bytes=announced_bytes,
-        declared_length=None if length is None else h.parse_bytes(h.UPLOAD_LENGTH, length),
-    )
 
 
 def _check_media_type(fields: h.Fields) -> None:
@@ -150,42 +262,41 @@ def _check_media_type(fields: h.Fields) -> None:
 # ------------------------------------------------------------------ answers
 
 
-def build_options(*, max_bytes: int | None, can_expire: bool) -> Answer:
-    """What this server offers: the same for every OPTIONS, so made once."""
-    extensions = (*EXTENSIONS, EXPIRATION) if can_expire else EXTENSIONS
-    headers = [(h.TUS_VERSION, VERSION), (h.TUS_EXTENSION, ",".join(extensions))]
-    if max_bytes is not None:
-        headers.append((h.TUS_MAX_SIZE, h.build_bytes(max_bytes)))
-    return Answer(204, tuple(headers))
+def build_offer(terms: Terms) -> tuple[Header, ...]:
+    """What this server offers, for every OPTIONS."""
+    extensions = EXTENSIONS if terms.expire_seconds is None else (*EXTENSIONS, EXPIRATION)
+    headers = [
+        (h.TUS_VERSION, VERSION),
+        (h.TUS_EXTENSION, ",".join(extensions)),
+        (h.TUS_CHECKSUM_ALGORITHM, ",".join(Algorithm)),
+    ]
+    if terms.max_bytes is not None:
+        headers.append((h.TUS_MAX_SIZE, h.build_bytes(terms.max_bytes)))
+    return tuple(headers)
 
 
-def build_created(upload: Upload, location: str) -> Answer:
-    return Answer(201, ((h.LOCATION, location), *_progress(upload)))
-
-
-def build_appended(upload: Upload) -> Answer:
-    return Answer(204, _progress(upload))
-
-
-def build_terminated() -> Answer:
-    return Answer(204, (RESUMABLE,))
-
-
-def build_offset(upload: Upload) -> Answer:
-    """The answer to HEAD. 200, exactly: some clients take no other."""
-    length = _DEFERRED if upload.length is None else (h.UPLOAD_LENGTH, h.build_bytes(upload.length))
-    headers = (*_progress(upload), length, _NO_STORE)
+def facts_of(upload: Upload) -> tuple[Header, ...]:
+    """What HEAD tells besides the offset."""
+    headers: list[Header] = []
+    if upload.length is not None:
+        headers.append((h.UPLOAD_LENGTH, h.build_bytes(upload.length)))
+    elif upload.kind is not Kind.FINAL:
+        headers.append(_DEFERRED)
+    if upload.concat is not None:
+        headers.append((h.UPLOAD_CONCAT, upload.concat))
     if upload.metadata.wire:
-        headers = (*headers, (h.UPLOAD_METADATA, h.build_metadata(upload.metadata)))
-    return Answer(200, headers)
+        headers.append((h.UPLOAD_METADATA, h.build_metadata(upload.metadata)))
+    return tuple(headers)
 
 
 def _progress(upload: Upload) -> tuple[Header, ...]:
-    offset = (h.UPLOAD_OFFSET, h.build_bytes(upload.offset))
-    # What has all its bytes does not expire any more.
-    if upload.expires_at is None or upload.status is not Status.RECEIVING:
-        return (RESUMABLE, offset)
-    return (RESUMABLE, offset, (h.UPLOAD_EXPIRES, h.build_date(upload.expires_at)))
+    headers = [RESUMABLE]
+    if upload.status is not Status.JOINING:
+        # "SHOULD NOT contain Upload-Offset unless the concatenation has been successfully finished"
+        headers.append((h.UPLOAD_OFFSET, h.build_bytes(upload.offset)))
+    if upload.expires_at is not None and upload.can_expire:
+        headers.append((h.UPLOAD_EXPIRES, h.build_date(upload.expires_at)))
+    return tuple(headers)
 
 
 def build_error(
@@ -206,7 +317,7 @@ def build_error(
     if status == 401:
         headers.append((h.WWW_AUTHENTICATE, "Bearer"))
     if method == "HEAD":
-        headers.append(_NO_STORE)
+        headers.append(NO_STORE)
     headers.extend(_particulars(error))
     return build_refusal(error, status, tuple(headers), request_id)
 

@@ -27,8 +27,11 @@ class Access:
         self.refusal_status = refusal_status
         """The status of the four refusals where it is not the protocol's own."""
 
-    async def for_creation(self, bearer: str | None, metadata: Metadata) -> Principal:
-        """The principal of a creation.
+    async def for_creation(
+        self, bearer: str | None, metadata: Metadata, *, ignores_expiry: bool = False
+    ) -> Principal:
+        """The principal of a creation. ``ignores_expiry``: of a final upload over parts that were
+        sent while the token was valid.
 
         The token is the ``Authorization`` header's, else the metadata's. Raises TokenInvalid,
         VideoMismatch, ClientMismatch, TokenTooNarrow, TypeNotAllowed, or InvalidMetadata.
@@ -37,7 +40,7 @@ class Access:
             return ANYBODY
         header_token = _stripped(bearer)
         token = header_token or metadata.text(TOKEN_KEY)
-        claims = await self._authenticator.read_claims(token)
+        claims = await self._authenticator.read_claims(token, ignore_expiry=ignores_expiry)
         check_binding(claims, metadata, token_in_metadata=header_token is None)
         principal = Principal(claims)
         principal.require_scope(SCOPE_CREATE)

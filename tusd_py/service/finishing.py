@@ -6,16 +6,23 @@ repeated: whoever finds a received or full upload after a crash goes through the
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tusd_py.core.destination import build_destination
-from tusd_py.core.errors import GateRefused, LeaseLost, UploadHandedOver
-from tusd_py.core.events import EventKind, describe, event_of
+from tusd_py.core.digests import Algorithm
+from tusd_py.core.errors import (
+    GateRefused,
+    LeaseLost,
+    UploadError,
+    UploadHandedOver,
+    WholeDigestMismatch,
+)
+from tusd_py.core.events import EventKind, describe, events_of
 from tusd_py.core.facts import CompletionMark
 from tusd_py.core.reconcile import Durability
-from tusd_py.core.rules import move
-from tusd_py.core.upload import Status, Upload
+from tusd_py.core.rules import move, pair_of
+from tusd_py.core.upload import Kind, Status, Upload
 from tusd_py.hooks.base import Moment, Question
 from tusd_py.service.keeper import Keeper, keep_on
 from tusd_py.service.parts import Parts
@@ -39,16 +46,23 @@ class Finisher:
         self._now = parts.now
         self._destination = parts.destination
 
-    async def finish(self, held: Held) -> Upload:
-        """Complete the upload and let its lease go.
+    async def finish(self, held: Held, wanted: Sequence[Algorithm] = ()) -> Upload:
+        """Complete the upload and let its lease go. ``wanted``: digests of the whole that the
+        client would like to know. A partial upload is neither shown to a gate, nor put in a
+        place, nor told of: the final upload will be.
 
-        Raises GateRefused (the upload is rejected, the lease let go), GateFailed or
+        Raises GateRefused or WholeDigestMismatch (the upload is rejected, the lease let go),
+        GateFailed or
         UploadHandedOver (it stays received, the lease let go), or what the back ends raise (the
         lease runs out; the next one who looks goes on).
         """
         upload = held.upload
-        if self._gates.has(Moment.FINISH):
+        is_asked = upload.kind is not Kind.PARTIAL and self._gates.has(Moment.FINISH)
+        if is_asked or upload.promised_digests:
             upload = await self._receive(held.lease, upload)
+        if upload.promised_digests or wanted:
+            upload = await self._verify(held.lease, upload, wanted)
+        if is_asked:
             await self._ask(held.lease, upload)
         try:
             marked = await self._mark(held.lease, upload)
@@ -58,8 +72,8 @@ class Finisher:
         if held.lease.is_over:
             raise LeaseLost()
         await tidy_placed(self._store, marked)
-        event = event_of(marked, EventKind.COMPLETED, occurred_at=marked.finished_at or 0.0)
-        await self._state.commit(held.lease, marked, [event], release=True)
+        events = events_of(marked, EventKind.COMPLETED, occurred_at=marked.finished_at or 0.0)
+        await self._state.commit(held.lease, marked, events, release=True)
         self._observer.upload_event(EventKind.COMPLETED)
         log.info("upload_completed", extra={"upload_id": marked.id, "bytes": marked.length})
         return marked
@@ -80,6 +94,23 @@ class Finisher:
             upload = move(upload, Status.RECEIVED)
         await self._state.commit(lease, upload, release=False)
         return upload
+
+    async def _verify(self, lease: Lease, upload: Upload, wanted: Sequence[Algorithm]) -> Upload:
+        """The record with digests of the whole file, read once. Raises WholeDigestMismatch."""
+        promised = dict(upload.promised_digests)
+        algorithms = list(dict.fromkeys([*map(Algorithm, promised), *wanted]))
+        try:
+            async with self._keep(lease, upload, keep_on):
+                found = await self._store.digest(upload.id, algorithms, length=upload.offset)
+        except StoreError:
+            await self._give_back(lease, upload)
+            raise
+        pairs = tuple(map(pair_of, found))
+        if not promised.items() <= dict(pairs).items():
+            error = WholeDigestMismatch()
+            await self._reject(lease, upload, error)
+            raise error
+        return replace(upload, digests=pairs)
 
     async def _ask(self, lease: Lease, upload: Upload) -> None:
         """Put the question. A DELETE that wants the lease ends the asking."""
@@ -111,14 +142,14 @@ class Finisher:
         if error is not None:
             raise error
 
-    async def _reject(self, lease: Lease, upload: Upload, refusal: GateRefused) -> None:
+    async def _reject(self, lease: Lease, upload: Upload, refusal: UploadError) -> None:
         rejected = replace(
             move(upload, Status.REJECTED), refusal=str(refusal), changed_at=self._now()
         )
-        event = event_of(rejected, EventKind.REJECTED, occurred_at=rejected.changed_at)
-        await self._state.commit(lease, rejected, [event], release=True)
+        events = events_of(rejected, EventKind.REJECTED, occurred_at=rejected.changed_at)
+        await self._state.commit(lease, rejected, events, release=True)
         self._observer.upload_event(EventKind.REJECTED)
-        log.info("upload_rejected", extra={"upload_id": upload.id, "status": refusal.status})
+        log.info("upload_rejected", extra={"upload_id": upload.id, "code": refusal.code})
 
     async def _give_back(self, lease: Lease, upload: Upload) -> None:
         """It stays as it is, with all its bytes; whoever comes next goes through this again."""
@@ -133,7 +164,7 @@ class Finisher:
         finished_at = self._now()
         async with self._keep(lease, upload, keep_on):
             place = None
-            if self._destination is not None:
+            if self._destination is not None and upload.kind is not Kind.PARTIAL:
                 name = build_destination(self._destination, upload)
                 place = await self._store.place(upload.id, name, length=length)
             if lease.is_over:

@@ -18,13 +18,18 @@ def keep_on(reason: StopReason) -> None:
     that is lost meanwhile shows at the commit."""
 
 
+def tell_nobody(upload: Upload) -> None:
+    """For commits that nobody waits for."""
+
+
 class Keeper:
     """Commits ``snapshot()`` each ``seconds``, which renews the lease; an async context manager.
 
     ``on_stop`` is called on the event loop, at most once with each reason: ASKED when somebody
     wants the lease (it is renewed all the same), LEASE_LOST when a renewal was refused, STATE_AWAY
     when it could not be renewed in time. Leaving the context waits until a commit that is under way
-    has ended, so nothing is committed after it.
+    has ended, so nothing is committed after it. ``on_commit`` is told of each record that was
+    committed.
     """
 
     def __init__(
@@ -34,7 +39,9 @@ class Keeper:
         snapshot: Callable[[], Upload],
         on_stop: Callable[[StopReason], None],
         seconds: float,
+        on_commit: Callable[[Upload], None] = tell_nobody,
     ) -> None:
+        self._on_commit = on_commit
         self._state = state
         self._lease = lease
         self._snapshot = snapshot
@@ -85,7 +92,9 @@ class Keeper:
     async def _renew(self) -> bool:
         self._committing = True
         try:
-            await self._state.commit(self._lease, self._snapshot(), release=False)
+            upload = self._snapshot()
+            await self._state.commit(self._lease, upload, release=False)
+            self._on_commit(upload)
         except LeaseGone:
             self._on_stop(StopReason.LEASE_LOST)
             return False

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -19,14 +19,15 @@ from tusd_py.core.errors import (
     UploadError,
     UploadHandedOver,
 )
-from tusd_py.core.reconcile import Durability
 from tusd_py.core.rules import AppendPlan, overflow_error
 from tusd_py.core.upload import Upload
-from tusd_py.service.keeper import Keeper, join
+from tusd_py.service.keeper import Keeper
+from tusd_py.service.listening import NO_LISTENER, Listener
 from tusd_py.service.parts import Parts
+from tusd_py.service.progress import Progress
 from tusd_py.service.settling import Held
 from tusd_py.state.base import LeaseGone, StateError
-from tusd_py.stores.base import Appended, Appending, ByteStore, StoreError
+from tusd_py.stores.base import Appended, Appending, Part
 from tusd_py.streams import Brake, ByteSource, SourceEnd, StopReason
 
 log = logging.getLogger(__name__)
@@ -81,43 +82,83 @@ class Receiver:
         for brake in self._brakes:
             brake.pull(StopReason.STOPPING)
 
-    async def receive(self, held: Held, plan: AppendPlan, body: ByteSource) -> Received:
-        """Write ``body`` as ``plan`` says. Nothing is committed but checkpoints.
+    async def receive(
+        self,
+        held: Held,
+        plan: AppendPlan,
+        body: ByteSource,
+        listener: Listener = NO_LISTENER,
+    ) -> Received:
+        """Write ``body`` as ``plan`` says. Nothing is committed but checkpoints, which
+        ``listener`` is told of.
 
         Cancelling is safe: when CancelledError comes out, no write is under way any more, and the
         lease was not let go.
         """
-        upload = replace(held.upload, length=plan.length)
+        await body.invite()
+        appending = self._appending(held, plan)
+        appended, upload = await self._run(
+            held, plan, appending, lambda: self._store.append(appending, body), listener
+        )
+        return self._judge(upload, plan, appended)
+
+    async def join(self, held: Held, plan: AppendPlan, parts: Sequence[Part]) -> Received:
+        """Write the bytes of ``parts`` as if they were a body. The upload goes on joining."""
+        appending = self._appending(held, plan)
+        appended, upload = await self._run(
+            held, plan, appending, lambda: self._store.join(appending, parts), NO_LISTENER
+        )
+        return self._judge(upload, plan, appended)
+
+    def _appending(self, held: Held, plan: AppendPlan) -> Appending:
         brake = Brake(has_time=lambda: not held.lease.is_over)
         if self._is_stopping:
             brake.pull(StopReason.STOPPING)
-        appending = Appending(upload.id, plan.offset, plan.room, brake)
-        progress = _Progress(self._store, appending, upload, self._settings.sync_step_bytes)
+        return Appending(
+            held.upload.id,
+            plan.offset,
+            plan.room,
+            brake,
+            promise=plan.promise,
+            holder=held.lease.holder,
+        )
+
+    async def _run(
+        self,
+        held: Held,
+        plan: AppendPlan,
+        appending: Appending,
+        work: Callable[[], Awaitable[Appended]],
+        listener: Listener,
+    ) -> tuple[Appended, Upload]:
+        """The writing, with checkpoints beside it, and the record as it is afterwards."""
+        upload = replace(held.upload, length=plan.length)
+        progress = Progress(self._store, appending, upload, self._settings.sync_step_bytes)
         keeper = Keeper(
             self._state,
             held.lease,
-            lambda: self._advanced(progress.snapshot()),
-            brake.pull,
+            lambda: self._checkpoint(progress.snapshot()),
+            appending.brake.pull,
             self._settings.checkpoint_seconds,
+            listener.advanced,
         )
         began = time.monotonic()
         self._observer.appends_running(1)
-        self._brakes.add(brake)
+        self._brakes.add(appending.brake)
         try:
-            await body.invite()
             async with keeper:
-                appended = await self._store.append(appending, body)
+                appended = await work()
         except asyncio.CancelledError:
             await self._save(held, progress.at(appending.offset))
             raise
         finally:
-            self._brakes.discard(brake)
+            self._brakes.discard(appending.brake)
             await progress.close()
             self._observer.appends_running(-1)
         self._observer.append_ended(
             appended.end, appended.offset - plan.offset, time.monotonic() - began
         )
-        return self._judge(progress.final(appended), plan, appended)
+        return await progress.final(appended)
 
     async def _save(self, held: Held, upload: Upload) -> None:
         """The request was cancelled; what reached the disk still counts. A short, bounded time to
@@ -136,11 +177,16 @@ class Receiver:
                 exc_info=appended.error,
             )
             error = StorageFailed()
+        elif appended.unproven is not None:
+            error = appended.unproven
         elif appended.overflowed:
             error = overflow_error(upload, plan.length, plan.room)
         elif appended.end is not SourceEnd.COMPLETE:
             error = ERRORS[appended.end]()
         return Received(upload, error)
+
+    def _checkpoint(self, upload: Upload) -> Upload:
+        return replace(self._advanced(upload), bytes_per_second=upload.bytes_per_second)
 
     def _advanced(self, upload: Upload) -> Upload:
         """The record with what progress changes besides the offset."""
@@ -148,63 +194,9 @@ class Receiver:
         return replace(
             upload,
             changed_at=now,
+            bytes_per_second=0.0,
             is_interrupted=False,
             expires_at=self._limits.expiry_after_progress(upload, now),
             # Bytes that are written now are believed again [no-cut].
             suspect_length=0 if upload.offset >= upload.suspect_length else upload.suspect_length,
         )
-
-
-class _Progress:
-    """How far a running append has come, and how much of it is on the medium."""
-
-    def __init__(
-        self, store: ByteStore, appending: Appending, upload: Upload, step_bytes: int
-    ) -> None:
-        self._store = store
-        self._appending = appending
-        self._upload = upload
-        self._step_bytes = 1 if store.durability is Durability.POWER else step_bytes
-        self._synced = upload.synced_offset
-        self._sync: asyncio.Task[None] | None = None
-
-    def snapshot(self) -> Upload:
-        """The record for a checkpoint. Where durability is power only synced bytes count; a sync
-        runs beside the writing and never delays the renewal of the lease."""
-        offset = self._appending.offset
-        if self._store.durability is Durability.PROCESS:
-            return replace(self._upload, offset=offset)
-        if self._sync is None and offset - self._synced >= self._step_bytes:
-            self._sync = asyncio.create_task(self._sync_to(offset))
-        if self._store.durability is Durability.POWER:
-            offset = max(self._synced, self._upload.offset)
-        return replace(self._upload, offset=offset, synced_offset=self._synced)
-
-    def at(self, offset: int) -> Upload:
-        """The record after a cancelled append, whose last bytes may not be synced."""
-        if self._store.durability is Durability.POWER:
-            offset = max(self._synced, self._upload.offset)
-        return replace(self._upload, offset=offset, synced_offset=min(self._synced, offset))
-
-    def final(self, appended: Appended) -> Upload:
-        """The record after an append that ended by itself."""
-        synced = self._synced
-        if self._store.durability is Durability.POWER:
-            synced = appended.offset  # so the store promises, however the append ended
-        return replace(self._upload, offset=appended.offset, synced_offset=synced)
-
-    async def close(self) -> None:
-        """Wait for a sync that is under way."""
-        if self._sync is not None:
-            await join(self._sync)
-
-    async def _sync_to(self, offset: int) -> None:
-        try:
-            await self._store.sync(self._appending.upload_id)
-        except StoreError:
-            # Not believed, so not counted: the append itself meets the same medium.
-            log.exception("sync_failed", extra={"upload_id": self._appending.upload_id})
-            return
-        finally:
-            self._sync = None
-        self._synced = max(self._synced, offset)

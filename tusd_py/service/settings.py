@@ -42,6 +42,12 @@ class UploadSettings(Settings):
     """A gate that has not answered by then has failed, and is asked again later."""
     head_gate_seconds: Annotated[float, Field(gt=0)] = 5.0
     """How long a HEAD of a received upload waits for the finish gate before it answers 423."""
+    join_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """How long the creation of a final upload (concatenation) waits until its parts are joined; a
+    longer join goes on behind the answer."""
+    partial_keep_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """Partial uploads are kept for this time after they were joined, so that a client whose answer
+    was lost can ask again."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 5.0
     """Pause between two looks for uploads that are expired, abandoned, undecided or retired."""
     walk_seconds: Annotated[float, Field(gt=0)] = 1.0

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, replace
 
 from tusd_py.core.errors import UploadLocked, UploadUnknown
-from tusd_py.core.events import Event, EventKind, event_of
+from tusd_py.core.events import Event, EventKind, events_of
 from tusd_py.core.facts import Facts, Remains, upload_of
 from tusd_py.core.identity import check_owner
 from tusd_py.core.reconcile import Reconciled, reconcile
@@ -150,7 +150,7 @@ class Settler:
             # The commit that told of it may be forgotten; told again it has the same id. A row
             # that says "complete" itself came with its event, which is told and purged by now.
             finished_at = upload.finished_at or self._now()
-            events.append(event_of(upload, EventKind.COMPLETED, occurred_at=finished_at))
+            events.extend(events_of(upload, EventKind.COMPLETED, occurred_at=finished_at))
             await tidy_placed(self._store, upload)
         release = _needs_no_lease(upload, purpose)
         await self._state.commit(lease, upload, events, release=release)
@@ -166,7 +166,7 @@ class Settler:
         now = self._now()
         expired = row.expires_at is not None and row.expires_at <= now and row.is_unfinished
         kind = EventKind.EXPIRED if expired else EventKind.TERMINATED
-        await self._state.remove(lease, [event_of(row, kind, occurred_at=now)])
+        await self._state.remove(lease, events_of(row, kind, occurred_at=now))
 
     def _tell_losses(self, row: Upload, remains: Remains | None, result: Reconciled) -> None:
         self._observer.reconciled(result.lost_bytes)
@@ -186,7 +186,7 @@ class Settler:
 def _needs_no_lease(upload: Upload, purpose: Purpose) -> bool:
     if purpose in (Purpose.SWEEP, Purpose.TERMINATE):
         return False
-    if upload.status in (Status.RECEIVED, Status.JOINING):
+    if upload.status is Status.RECEIVED:
         return False
     if upload.status is Status.RECEIVING:
         return purpose is Purpose.READ and not upload.is_full

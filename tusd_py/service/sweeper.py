@@ -13,12 +13,14 @@ from dataclasses import replace
 from typing import Final
 
 from tusd_py.core.errors import LeaseLost, UploadError, UploadLocked
-from tusd_py.core.events import EventKind, event_of
+from tusd_py.core.events import Event, EventKind, events_of
 from tusd_py.core.identity import ANYBODY
 from tusd_py.core.ids import UploadId
-from tusd_py.core.upload import Status, Upload
+from tusd_py.core.upload import Kind, Status, Upload
 from tusd_py.service.finishing import Finisher
+from tusd_py.service.joining import Joiner
 from tusd_py.service.parts import Parts
+from tusd_py.service.receiving import Receiver
 from tusd_py.service.removing import Remover
 from tusd_py.service.settling import AlreadyTerminated, Held, Settler, let_go
 from tusd_py.service.translate import translated
@@ -44,6 +46,7 @@ class Sweeper:
         self._settings = parts.settings
         self._settler = Settler(parts)
         self._finisher = Finisher(parts)
+        self._joiner = Joiner(parts, Receiver(parts), self._finisher)
         self._remover = Remover(parts)
         self._cursor: str | None = None
         self._tried: dict[Due, dict[UploadId, int]] = {due: {} for due in Due}
@@ -145,28 +148,41 @@ class Sweeper:
         if upload.status is Status.TERMINATING:
             await self._remove(held, EventKind.TERMINATED, "terminated")
         elif upload.status in FINISHED:
-            if self._is_retired(upload, now):
+            if upload.kind is Kind.PARTIAL and _has_expired(upload, now):
+                await self._remove(held, EventKind.EXPIRED, "expired")
+            elif self._is_retired(upload, now):
                 await self._remove(held, None, "retired")
             else:
                 await self._parts.state.commit(held.lease, upload, release=True)
-        elif upload.status is Status.RECEIVED or upload.is_full:
+        elif upload.status is Status.JOINING:
+            await self._join(held, now)
+        elif upload.status is Status.RECEIVED or (upload.is_full and upload.completes_at_length):
             await self._finisher.finish(held)
             self._parts.observer.swept("finished")
-        elif upload.expires_at is not None and upload.expires_at <= now:
+        elif _has_expired(upload, now):
             await self._remove(held, EventKind.EXPIRED, "expired")
         else:
             await self._let_be(held, now)
+
+    async def _join(self, held: Held, now: float) -> None:
+        if _has_expired(held.upload, now) and not await self._joiner.has_prospects(
+            held.upload, now
+        ):
+            await self._remove(held, EventKind.EXPIRED, "expired")
+            return
+        await self._joiner.let_parts_go(await self._joiner.join(held))
+        self._parts.observer.swept("finished")
 
     async def _let_be(self, held: Held, now: float) -> None:
         """It stays; where nobody has written for a while, that is told, once per gap."""
         upload = held.upload
         silent_for = now - upload.changed_at
-        events = []
+        events: Sequence[Event] = ()
         if not upload.is_interrupted and silent_for >= self._settings.interrupted_after_seconds:
             upload = replace(upload, is_interrupted=True, interruptions=upload.interruptions + 1)
             # A gap is known by when it began: a count would begin anew after a rebuild.
             gap = int(upload.changed_at * 1000)
-            events = [event_of(upload, EventKind.INTERRUPTED, occurred_at=now, sequence=gap)]
+            events = events_of(upload, EventKind.INTERRUPTED, occurred_at=now, sequence=gap)
             self._parts.observer.upload_event(EventKind.INTERRUPTED)
         await self._parts.state.commit(held.lease, upload, events, release=True)
         self._parts.observer.swept("settled")
@@ -177,6 +193,8 @@ class Sweeper:
         self._parts.observer.swept(what)
 
     def _is_retired(self, upload: Upload, now: float) -> bool:
+        if upload.kind is Kind.PARTIAL and upload.is_complete:
+            return False  # a part has its expiry
         since = upload.finished_at if upload.finished_at is not None else upload.changed_at
         keep = self._keep_seconds(upload.status)
         return keep is not None and since + keep <= now
@@ -212,6 +230,10 @@ class Sweeper:
 
     async def _walk_for_ever(self) -> None:
         await _repeat(self.walk, self._settings.walk_seconds)
+
+
+def _has_expired(upload: Upload, now: float) -> bool:
+    return upload.expires_at is not None and upload.expires_at <= now
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:

@@ -7,7 +7,9 @@ several proxies' entries the last is taken: the one that the trusted peer wrote 
 import ipaddress
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
+from tusd_py.core.ids import UploadId, parse_upload_id
 from tusd_py.protocol import headers as h
 from tusd_py.web.settings import UNIX_PEER
 
@@ -29,6 +31,8 @@ class PublicAddress:
     ) -> None:
         self._base_path = base_path
         self._fixed = None if public_url is None else public_url + base_path
+        # A proxy may have put another path before ours, which clients then repeat.
+        self._paths = {base_path, urlsplit(self._fixed or base_path).path}
         self._trusts_unix = UNIX_PEER in trusted_proxies
         self._networks = tuple(
             ipaddress.ip_network(name, strict=False)
@@ -48,6 +52,21 @@ class PublicAddress:
         if host is None or not _AUTHORITY.fullmatch(host):
             return self._base_path + upload_id
         return f"{scheme}://{host}{self._base_path}{upload_id}"
+
+    def find(self, url: str) -> UploadId | None:
+        """The upload at ``url``, absolute, relative to the host, or relative to the endpoint; None
+        where it is none of ours. Nothing is decoded: our own addresses have nothing to decode. The
+        host is not compared: there may be several, and the id is what cannot be guessed."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return None
+        if parts.query or parts.fragment or parts.scheme not in ("", "http", "https"):
+            return None
+        path, slash, name = parts.path.rpartition("/")
+        if slash and path + slash not in self._paths:
+            return None
+        return parse_upload_id(name)
 
     def _is_trusted(self, peer: Peer) -> bool:
         if not isinstance(peer, tuple):

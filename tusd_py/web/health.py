@@ -33,7 +33,7 @@ class Live:
     async def answer(self, exchange: Exchange) -> Answer:
         return options_or_refusal(exchange.method) or Answer(200, _HEADERS, b'{"status":"live"}\n')
 
-    async def unsent(self, answer: Answer) -> None:
+    async def unsent(self, exchange: Exchange, answer: Answer) -> None:
         """Nobody misses it."""
 
 
@@ -60,5 +60,5 @@ class Ready:
         text = json.dumps({"status": "ready" if is_ready else "not ready", "checks": found})
         return Answer(200 if is_ready else 503, _HEADERS, text.encode() + b"\n")
 
-    async def unsent(self, answer: Answer) -> None:
+    async def unsent(self, exchange: Exchange, answer: Answer) -> None:
         """Nobody misses it."""

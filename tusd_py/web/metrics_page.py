@@ -20,5 +20,5 @@ class Figures:
         body, content_type = await self._page()
         return Answer(200, ((h.CONTENT_TYPE, content_type), (h.CACHE_CONTROL, "no-store")), body)
 
-    async def unsent(self, answer: Answer) -> None:
+    async def unsent(self, exchange: Exchange, answer: Answer) -> None:
         """Nobody misses it."""

@@ -22,6 +22,7 @@ from tusd_py.core.identity import ANYBODY, Owner, Principal
 from tusd_py.core.ids import ClientId, UploadId, VideoId
 from tusd_py.core.metadata import Metadata
 from tusd_py.core.upload import NO_BOOT, Status, Upload
+from tusd_py.service.listening import NO_LISTENER, Listener
 from tusd_py.streams import ByteSource, SourceEnd
 from tusd_py.web.handler import Connection
 from tusd_py.web.settings import HttpSettings
@@ -40,8 +41,6 @@ class MemoryUploads:
     """Keeps uploads in memory, in the order of the real service: rule, invite, bytes, answer."""
 
     def __init__(self) -> None:
-        self.max_bytes: int | None = 1 << 30
-        self.can_expire = True
         self.records: dict[str, Upload] = {}
         self.bytes: dict[str, bytearray] = {}
         self.forgotten: list[str] = []
@@ -65,7 +64,13 @@ class MemoryUploads:
         self._numbers = itertools.count(1)
         self._readers: set[asyncio.Task[bytes]] = set()
 
-    async def create(self, command: CreateUpload, principal: Principal, body: ByteSource) -> Upload:
+    async def create(
+        self,
+        command: CreateUpload,
+        principal: Principal,
+        body: ByteSource,
+        listener: Listener = NO_LISTENER,
+    ) -> Upload:
         self._fail()
         upload_id = UploadId(f"{next(self._numbers):032x}")
         self.bytes[upload_id] = bytearray()
@@ -79,6 +84,7 @@ class MemoryUploads:
             metadata=command.metadata.without({"token"}),
             expires_at=1_800_000_000.5,
         )
+        listener.created(self.records[upload_id])
         if command.announced_bytes != 0:
             await self._receive(upload_id, body)
         await self.before_answer.wait()
@@ -86,7 +92,13 @@ class MemoryUploads:
             raise self.answers_with
         return self.records[upload_id]
 
-    async def append(self, command: AppendBytes, principal: Principal, body: ByteSource) -> Upload:
+    async def append(
+        self,
+        command: AppendBytes,
+        principal: Principal,
+        body: ByteSource,
+        listener: Listener = NO_LISTENER,
+    ) -> Upload:
         self._fail()
         upload = self._find(command.upload_id)
         if command.offset != upload.offset:
@@ -174,7 +186,9 @@ class OpenAccess:
         self.refusal_status: int | None = None
         self.seen: list[str | None] = []
 
-    async def for_creation(self, bearer: str | None, metadata: Metadata) -> Principal:
+    async def for_creation(
+        self, bearer: str | None, metadata: Metadata, *, ignores_expiry: bool = False
+    ) -> Principal:
         return self._judge(bearer)
 
     async def for_upload(self, bearer: str | None, scope: str) -> Principal:
@@ -256,7 +270,15 @@ async def running(**settings: object) -> AsyncIterator[Rig]:
     def answered(method: str, status: int, code: str | None, seconds: float) -> None:
         counted.append((method, status, code))
 
-    parts = SiteParts(uploads=uploads, access=access, ready=ready, metrics=page, answered=answered)
+    parts = SiteParts(
+        uploads=uploads,
+        access=access,
+        max_bytes=1 << 30,
+        expire_seconds=3600.0,
+        ready=ready,
+        metrics=page,
+        answered=answered,
+    )
     site = await start_site(parts, HttpSettings.model_validate({"port": 0, **settings}))
     rig = Rig(site=site, uploads=uploads, access=access, checks=checks, counted=counted)
     try:
