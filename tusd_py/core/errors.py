@@ -278,6 +278,15 @@ class RangeUnsatisfiable(UploadError):
         self.length = length
 
 
+class PreconditionFailed(UploadError):
+    """The file is not in the state that the request names as its condition."""
+
+    code = "ERR_PRECONDITION_FAILED"
+
+    def __init__(self) -> None:
+        super().__init__("The file is not the one that the request's conditions name.")
+
+
 class FormInvalid(UploadError):
     """A multipart form that cannot be read, or that lacks what is needed."""
 

@@ -44,6 +44,7 @@ STATUSES: Final = Statuses(
         e.PartUnusable: 400,
         e.BytesGone: 410,
         e.RangeUnsatisfiable: 416,
+        e.PreconditionFailed: 412,
         e.FormInvalid: 400,
         e.TooManyWatchers: 503,
         e.UploadHandedOver: 423,

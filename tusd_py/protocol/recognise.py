@@ -21,7 +21,8 @@ class Translators:
         self.tus = Tus1(terms)
         self.offer: tuple[Header, ...] = (*tus1.build_offer(terms), *rufh.build_offer(terms))
         """What OPTIONS tells."""
-        self._either = Either(terms)
+        self.either = Either(terms)
+        """Of questions that name no protocol."""
         self._rufh = {version: Rufh(terms, row) for version, row in ROWS.items()}
 
     def choose(self, asked: Asked, *, at_upload: bool) -> Translator:
@@ -36,7 +37,7 @@ class Translators:
             return self.tus
         if _is_rufh(asked, at_upload=at_upload):
             return self._version(fields)
-        return self._either if asked.method in QUESTIONS else self.tus
+        return self.either if asked.method in QUESTIONS else self.tus
 
     def _version(self, fields: h.Fields) -> Rufh:
         """The version that is asked for. One that is not known is served as the newest: who asked

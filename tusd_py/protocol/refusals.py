@@ -8,6 +8,7 @@ from tusd_py.core import errors as e
 from tusd_py.core.errors import UploadError
 from tusd_py.protocol import headers as h
 from tusd_py.protocol.answers import Header
+from tusd_py.protocol.ranges import build_unsatisfied_range
 
 PLATFORM: Final = (e.TokenInvalid, e.VideoMismatch, e.ClientMismatch)
 """The platform's refusals: an operator may give all of them one status."""
@@ -56,4 +57,6 @@ class Statuses:
             headers.append(NO_STORE)
         if isinstance(error, e.MethodNotAllowed):
             headers.append((h.ALLOW, ", ".join(error.allowed)))
+        if isinstance(error, e.RangeUnsatisfiable):
+            headers.append((h.CONTENT_RANGE, build_unsatisfied_range(error.length)))
         return status, tuple(headers)

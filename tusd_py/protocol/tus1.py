@@ -65,6 +65,7 @@ STATUS: Final[Mapping[type[UploadError], int]] = {
     e.WholeDigestMismatch: 460,
     e.BytesGone: 410,
     e.RangeUnsatisfiable: 416,
+    e.PreconditionFailed: 412,
     e.FormInvalid: 400,
     e.TooManyWatchers: 503,
     e.UploadHandedOver: 423,

@@ -27,6 +27,7 @@ MADE: Final[dict[type[UploadError], Callable[[], UploadError]]] = {
     errors.WholeDigestMismatch: errors.WholeDigestMismatch,
     errors.BytesGone: errors.BytesGone,
     errors.RangeUnsatisfiable: lambda: errors.RangeUnsatisfiable(10),
+    errors.PreconditionFailed: errors.PreconditionFailed,
     errors.FormInvalid: lambda: errors.FormInvalid("it has no file"),
     errors.TooManyWatchers: errors.TooManyWatchers,
     errors.ChecksumUnsupported: errors.ChecksumUnsupported,
