@@ -6,20 +6,21 @@ import pytest
 
 from tests.unit.core.builders import A_BOOT, AN_ID, AN_OWNER, an_upload, some_claims
 from tusd_py.core.commands import CreateUpload, ReadOffset, Terminate
+from tusd_py.core.digests import Algorithm, Digest
 from tusd_py.core.errors import (
     BodyTooLong,
     UploadError,
     UploadTooLarge,
 )
 from tusd_py.core.identity import Claims, Owner
-from tusd_py.core.ids import ClientId, VideoId
+from tusd_py.core.ids import ClientId, UploadId, VideoId
 from tusd_py.core.metadata import Metadata
 from tusd_py.core.rules import (
     MAX_LENGTH,
     Limits,
     plan_create,
 )
-from tusd_py.core.upload import Kind, Upload
+from tusd_py.core.upload import Kind, Status, Upload
 
 ErrorType = type[UploadError]
 
@@ -119,6 +120,31 @@ def test_a_new_record_holds_what_was_asked_for_and_no_token() -> None:
         writer=A_BOOT,
         protocol="other",
     )
+
+
+def test_a_new_record_holds_what_the_whole_file_is_said_to_hash_to() -> None:
+    digests = (Digest(Algorithm.MD5, bytes(16)), Digest(Algorithm.CRC32C, b"\x01\x02\x03\x04"))
+    upload = create(10, promised_digests=digests, is_strict=True)
+    assert upload.promised_digests == (
+        ("md5", "AAAAAAAAAAAAAAAAAAAAAA=="),
+        ("crc32c", "AQIDBA=="),
+    )
+    assert upload.is_strict
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (Kind.SINGLE, Status.RECEIVING),
+        (Kind.PARTIAL, Status.RECEIVING),
+        (Kind.FINAL, Status.JOINING),
+    ],
+)
+def test_a_final_upload_joins_what_others_received(kind: Kind, status: Status) -> None:
+    parts = (UploadId("a" * 32), UploadId("b" * 32), UploadId("a" * 32))
+    upload = create(None, kind=kind, parts=parts, concat="as the client wrote it")
+    assert upload.status is status
+    assert (upload.kind, upload.parts, upload.concat) == (kind, parts, "as the client wrote it")
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 
 from tests.unit.core.builders import AN_ID, an_upload
 from tusd_py.core.commands import CreateUpload
-from tusd_py.core.events import EventKind, build_event_id, describe, event_of, iso_time
+from tusd_py.core.events import (
+    EventKind,
+    build_event_id,
+    describe,
+    event_of,
+    events_of,
+    iso_time,
+)
 from tusd_py.core.ids import UploadId
 from tusd_py.core.metadata import Metadata, build_pairs
 from tusd_py.core.rules import Limits, plan_create
-from tusd_py.core.upload import Status
+from tusd_py.core.upload import Kind, Status
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,16 @@ def test_events_of_another_upload_kind_or_sequence_have_another_id(
     one: tuple[UploadId, EventKind, int], other: tuple[UploadId, EventKind, int]
 ) -> None:
     assert (build_event_id(*one) == build_event_id(*other)) is (one == other)
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_nothing_is_told_of_a_piece_of_a_file(kind: EventKind) -> None:
+    """Of the whole everything is, once."""
+    for whole in (an_upload(), an_upload(kind=Kind.FINAL)):
+        assert events_of(whole, kind, occurred_at=1.0, sequence=2) == (
+            event_of(whole, kind, occurred_at=1.0, sequence=2),
+        )
+    assert events_of(an_upload(kind=Kind.PARTIAL), kind, occurred_at=1.0) == ()
 
 
 def test_the_same_event_told_again_later_has_the_same_id() -> None:

@@ -17,6 +17,8 @@ FULL = some_facts(
     max_bytes=100,
     protocol="other",
     creator=NEXT_BOOT,
+    concat="final;/files/a /files/b",
+    promised_digests=(("sha256", "eA=="),),
 )
 
 
@@ -58,6 +60,12 @@ def test_a_record_made_anew_believes_nothing_of_the_bytes() -> None:
 )
 def test_a_record_made_anew_starts_where_its_kind_starts(kind: Kind, status: Status) -> None:
     assert upload_of(some_facts(kind=kind)).status is status
+
+
+@pytest.mark.parametrize(("protocol", "is_strict"), [("tus1", False), ("rufh", True)])
+def test_a_record_made_anew_is_as_strict_as_its_protocol(protocol: str, is_strict: bool) -> None:
+    """Who touched it later is not among the facts; who made it is."""
+    assert upload_of(some_facts(protocol=protocol)).is_strict is is_strict
 
 
 def test_a_record_made_anew_changed_when_it_was_created() -> None:

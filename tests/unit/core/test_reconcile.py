@@ -1,6 +1,7 @@
 """After a crash: what is true of an upload. Names in brackets are rules of the crash model."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.unit.core.builders import (
 )
 from tusd_py.core.facts import CompletionMark, Remains, upload_of
 from tusd_py.core.reconcile import Durability, Reconciled, reconcile
-from tusd_py.core.upload import NO_BOOT, UNFINISHED, Boot, Status, Upload
+from tusd_py.core.upload import NO_BOOT, UNFINISHED, Boot, Kind, Status, Upload
 
 SAME, RESTARTED, UNKNOWN = A_BOOT.boot_id, NEXT_BOOT.boot_id, None
 PROCESS, FINISH, POWER = Durability
@@ -240,6 +241,74 @@ def test_lease_only_who_wrote_it_is_left_to_the_commit(
     assert (after.writer, after.creator, after.master) == (A_BOOT, A_BOOT, "generation-1")
 
 
+# ------------------------------------------------------------------ strict uploads
+
+
+@pytest.mark.parametrize("durability", Durability)
+@pytest.mark.parametrize("size", [6, 8, 10])
+def test_a_strict_upload_goes_on_after_the_death_of_its_process(
+    durability: Durability, size: int
+) -> None:
+    row = an_upload(is_strict=True, offset=6, synced_offset=2)
+    after = settle(row, remains(size), durability=durability).upload
+    assert (after.status, after.offset, after.is_strict) == (Status.RECEIVING, size, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "boot"),
+    [
+        pytest.param({"offset": 6, "synced_offset": 2}, 6, RESTARTED, id="back to what was synced"),
+        pytest.param({"offset": 6, "synced_offset": 5}, 9, UNKNOWN, id="by one byte"),
+        pytest.param({"offset": 6, "synced_offset": 6}, 5, RESTARTED, id="synced bytes are gone"),
+        pytest.param({"offset": 6}, 5, SAME, id="the file is shorter than the record"),
+        pytest.param({"offset": 6, "suspect_length": 9}, 5, SAME, id="below what is not believed"),
+        pytest.param(
+            {"offset": 10, "status": Status.RECEIVED}, 9, SAME, id="received, and it was cut"
+        ),
+        pytest.param(
+            {"offset": 10, "status": Status.RECEIVED}, 10, RESTARTED, id="received, not synced"
+        ),
+    ],
+)
+def test_a_strict_upload_whose_offset_would_shrink_is_invalid(
+    changes: dict[str, Any], size: int, boot: str | None
+) -> None:
+    """Its protocol has it so: an offset that was told once never goes back. Others go on."""
+    row = an_upload(is_strict=True, **changes)
+    strict = settle(row, remains(size), boot=boot)
+    lax = settle(replace(row, is_strict=False), remains(size), boot=boot)
+    assert strict.upload.status is Status.INVALID
+    assert lax.upload.status is Status.RECEIVING
+    assert strict.upload.offset == lax.upload.offset < row.offset
+    assert strict.lost_bytes == lax.lost_bytes
+
+
+@pytest.mark.parametrize("boot", [RESTARTED, UNKNOWN])
+@pytest.mark.parametrize(
+    ("status", "offset"), [(Status.RECEIVING, 6), (Status.RECEIVED, 10), (Status.RECEIVING, 0)]
+)
+def test_a_strict_upload_all_of_which_was_synced_outlives_its_machine(
+    boot: str | None, status: Status, offset: int
+) -> None:
+    row = an_upload(is_strict=True, offset=offset, synced_offset=offset, status=status)
+    after = settle(row, remains(10), boot=boot).upload
+    assert (after.status, after.offset) == (status, offset)
+
+
+def test_a_strict_upload_that_is_marked_complete_is_complete_whatever_was_lost() -> None:
+    row = an_upload(is_strict=True, offset=6)
+    assert settle(row, remains(0, mark=a_mark()), boot=RESTARTED).upload.is_complete
+
+
+@pytest.mark.parametrize("boot", [SAME, RESTARTED, UNKNOWN])
+def test_a_strict_upload_that_is_adopted_has_told_no_offset_that_could_shrink(
+    boot: str | None,
+) -> None:
+    adopted = upload_of(some_facts(protocol="rufh"))
+    assert adopted.is_strict
+    assert settle(adopted, remains(4), boot=boot).upload.status is Status.RECEIVING
+
+
 # ------------------------------------------------------------------ what is not compared at all
 
 
@@ -250,7 +319,7 @@ def test_a_record_that_is_decided_stays_as_it_is(
     status: Status, boot: str | None, mark: CompletionMark | None
 ) -> None:
     """Hooks may take the bytes of a complete upload away; the others are never shown."""
-    row = an_upload(status=status, offset=10, suspect_length=3)
+    row = an_upload(status=status, offset=10, suspect_length=3, is_strict=True)
     for durability in Durability:
         result = settle(row, replace(remains(0), mark=mark), boot=boot, durability=durability)
         assert result == Reconciled(row, must_sync=False, lost_bytes=0)
@@ -288,9 +357,31 @@ def test_a_full_file_does_not_complete_an_upload() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 4, 10])
-def test_a_joining_upload_goes_on_joining(size: int) -> None:
-    row = an_upload(status=Status.JOINING, offset=0)
-    assert settle(row, remains(size)).upload.status is Status.JOINING
+@pytest.mark.parametrize(("boot", "believed"), [(SAME, True), (RESTARTED, False), (UNKNOWN, False)])
+def test_a_joining_upload_goes_on_joining_where_its_bytes_end(
+    size: int, boot: str | None, believed: bool
+) -> None:
+    """Also where it has all of them: only who joins them says that this is all."""
+    row = an_upload(status=Status.JOINING, kind=Kind.FINAL, offset=0)
+    after = settle(row, remains(size), boot=boot).upload
+    assert (after.status, after.offset) == (Status.JOINING, size if believed else 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (Kind.SINGLE, Status.RECEIVING),
+        (Kind.PARTIAL, Status.RECEIVING),
+        (Kind.FINAL, Status.JOINING),
+    ],
+)
+def test_a_received_upload_that_lost_bytes_gets_them_again_as_it_got_them_before(
+    kind: Kind, status: Status
+) -> None:
+    """From its client, or from its parts."""
+    row = an_upload(status=Status.RECEIVED, kind=kind, offset=10, synced_offset=10)
+    after = settle(row, remains(4), boot=RESTARTED).upload
+    assert (after.status, after.offset) == (status, 4)
 
 
 @pytest.mark.parametrize(

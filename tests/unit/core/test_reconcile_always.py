@@ -9,7 +9,7 @@ from tests.unit.core.builders import NEXT_BOOT, a_mark, an_upload, remains
 from tests.unit.core.test_reconcile import FINISH, POWER, RESTARTED, SAME, UNKNOWN, settle
 from tusd_py.core.facts import Remains
 from tusd_py.core.reconcile import Durability, Reconciled
-from tusd_py.core.upload import NEXT, UNFINISHED, Status, Upload
+from tusd_py.core.upload import NEXT, UNFINISHED, Kind, Status, Upload
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,12 @@ def situations(draw: st.DrawFn) -> Situation:
     offset = length if status is Status.RECEIVED else draw(st.integers(0, length or 40))
     if length is not None and offset is not None:
         offset = min(offset, length)
+    kinds = {Status.RECEIVING: [Kind.SINGLE, Kind.PARTIAL], Status.JOINING: [Kind.FINAL]}
     forgets_length = status is Status.RECEIVING and draw(st.booleans())
     row = an_upload(
         status=status,
+        kind=draw(st.sampled_from(kinds.get(status, list(Kind)))),
+        is_strict=draw(st.booleans()),
         length=None if forgets_length else length,
         offset=offset,
         synced_offset=draw(st.integers(0, offset or 0)),
@@ -127,11 +130,20 @@ def test_only_power_asks_for_a_sync_and_for_all_it_newly_believes(found: Situati
 
 
 @given(situations())
-def test_the_status_moves_only_as_the_table_says_or_back_to_receiving(found: Situation) -> None:
+def test_the_status_moves_only_as_the_table_says_or_back_to_where_bytes_come_from(
+    found: Situation,
+) -> None:
     before, after = found.row, found.settle().upload
-    if after.status is not before.status:
-        assert (before.status, after.status) == (Status.RECEIVED, Status.RECEIVING)
-        assert not after.is_full
+    is_broken = before.is_strict and after.offset < before.offset
+    assert (after.status is Status.INVALID) is is_broken
+    if is_broken:
+        event("invalid")
+        assert Status.INVALID in NEXT[before.status]
+    elif after.status is not before.status:
+        event("not received after all")
+        assert before.status is Status.RECEIVED and not after.is_full
+        is_final = before.kind is Kind.FINAL
+        assert after.status is (Status.JOINING if is_final else Status.RECEIVING)
     marked = replace(found, beside=replace(found.beside, mark=a_mark())).settle().upload
     assert marked.status in NEXT[before.status]
     assert marked.is_complete and marked.is_full

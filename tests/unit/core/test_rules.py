@@ -1,5 +1,6 @@
 """What may happen to an upload: each rule as a table of situations and outcomes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,11 +9,13 @@ from hypothesis import strategies as st
 
 from tests.unit.core.builders import AN_ID, an_upload
 from tusd_py.core.commands import AppendBytes
+from tusd_py.core.digests import Algorithm, Digest, Promise
 from tusd_py.core.errors import (
     BodyTooLong,
     LengthConflict,
     OffsetMismatch,
     UploadError,
+    UploadFinished,
     UploadIsFinal,
     UploadTooLarge,
     UploadUnknown,
@@ -121,6 +124,13 @@ def test_a_body_that_is_too_long_is_told_the_room_and_the_offset() -> None:
     assert (refusal.value.room, refusal.value.offset) == (5, 5)
 
 
+def test_a_plan_says_what_the_body_hashes_to() -> None:
+    promise = Promise(digests=(Digest(Algorithm.MD5, bytes(16)),))
+    assert plan_append(an_upload(), replace(an_append(5, 5), promise=promise)) == AppendPlan(
+        5, 5, 10, promise
+    )
+
+
 @given(
     length=st.one_of(st.none(), st.integers(0, 50)),
     offset=st.integers(0, 50),
@@ -181,6 +191,33 @@ def test_finished_409_an_append_to_a_finished_upload(
         else:
             with pytest.raises(refusal):
                 check_append_to_finished(upload, command)
+
+
+@pytest.mark.parametrize("command", [an_append(10, 0), an_append(10, 1), an_append(5, 5)])
+def test_a_protocol_may_have_any_append_to_a_complete_upload_refused(command: AppendBytes) -> None:
+    command = replace(command, refuses_finished=True)
+    with pytest.raises(UploadFinished) as refusal:
+        check_append_to_finished(an_upload(offset=10, status=Status.COMPLETE), command)
+    assert refusal.value.offset == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        pytest.param({"status": Status.RECEIVED}, None, id="the gate has not decided yet"),
+        pytest.param({"status": Status.COMPLETE, "kind": Kind.FINAL}, UploadIsFinal, id="a final"),
+        *(pytest.param({"status": s}, UploadUnknown, id=f"it is {s}") for s in sorted(GONE)),
+    ],
+)
+def test_such_a_protocol_hears_the_same_as_others_of_all_else(
+    changes: dict[str, Any], refusal: ErrorType | None
+) -> None:
+    command = replace(an_append(10, 0), refuses_finished=True)
+    if refusal is None:
+        check_append_to_finished(an_upload(offset=10, **changes), command)
+    else:
+        with pytest.raises(refusal):
+            check_append_to_finished(an_upload(offset=10, **changes), command)
 
 
 # ------------------------------------------------------------------ length and room

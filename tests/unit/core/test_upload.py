@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tests.unit.core.builders import an_upload
-from tusd_py.core.upload import GONE, NEXT, UNFINISHED, Status
+from tusd_py.core.upload import GONE, NEXT, UNFINISHED, Kind, Status
 
 
 def test_every_status_has_its_row() -> None:
@@ -54,6 +54,27 @@ def test_completion_is_a_state_and_not_an_arithmetic_fact(status: Status) -> Non
 )
 def test_whether_all_bytes_are_there(length: int | None, offset: int, is_full: bool) -> None:
     assert an_upload(length=length, offset=offset).is_full is is_full
+
+
+@pytest.mark.parametrize(("protocol", "completes"), [("tus1", True), ("rufh", False)])
+def test_whether_having_all_bytes_is_enough(protocol: str, completes: bool) -> None:
+    """In the one protocol the length says it, in the other the client."""
+    for offset in (5, 10):
+        assert an_upload(protocol=protocol, offset=offset).completes_at_length is completes
+
+
+@pytest.mark.parametrize(
+    ("kind", "expiring"),
+    [
+        (Kind.SINGLE, {Status.RECEIVING, Status.JOINING}),
+        (Kind.FINAL, {Status.RECEIVING, Status.JOINING}),
+        (Kind.PARTIAL, {Status.RECEIVING, Status.COMPLETE}),
+    ],
+)
+def test_what_has_all_its_bytes_does_not_expire_unless_it_is_a_part(
+    kind: Kind, expiring: set[Status]
+) -> None:
+    assert {s for s in Status if an_upload(kind=kind, status=s).can_expire} == expiring
 
 
 def test_a_record_does_not_change_under_its_readers() -> None:
