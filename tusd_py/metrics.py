@@ -35,6 +35,8 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 OTHER: Final = "other"
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH", "PUT", "DELETE"})
 DELIVERIES: Final = frozenset({"taken", "failed", "buried"})
+STREAMS: Final = frozenset({"download", "events"})
+STREAM_ENDS: Final = frozenset({"whole", "cut", "failed"})
 DECISIONS: Final = frozenset({"allowed", "refused", "failed"})
 SWEPT: Final = frozenset(
     {"adopted", "expired", "finished", "orphan", "retired", "settled", "terminated", "undecided"}
@@ -90,6 +92,13 @@ class Metrics:
             "tusd_py_request_seconds", "From request line to answer.", ("method",), REQUEST_BUCKETS
         )
 
+        self._streams = self._counter(
+            "tusd_py_streams", "Downloads and event streams, by how they ended.", ("kind", "end")
+        )
+        self._sent = self._counter(
+            "tusd_py_sent_bytes", "Bytes of downloads and event streams.", ("kind",)
+        )
+
     def _make_upload_instruments(self) -> None:
         self._events = self._counter(
             "tusd_py_upload_events", "Uploads created, completed and so on.", ("kind",)
@@ -138,6 +147,12 @@ class Metrics:
         code_label = "" if code is None else _one_of(code, self._codes)
         self._requests.labels(known, status_label, code_label).inc()
         self._request_seconds.labels(known).observe(seconds)
+
+    def stream_ended(self, kind: str, end: str, sent_bytes: int) -> None:
+        """One answer that was sent bit by bit is over."""
+        kind_label = _one_of(kind, STREAMS)
+        self._streams.labels(kind_label, _one_of(end, STREAM_ENDS)).inc()
+        self._sent.labels(kind_label).inc(sent_bytes)
 
     def upload_event(self, kind: EventKind) -> None:
         self._events.labels(kind.value).inc()

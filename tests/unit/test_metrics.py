@@ -38,6 +38,7 @@ def test_metrics_observe_all_that_services_count() -> None:
     observer.gate_asked("encoder", "refused", 0.1)
     observer.swept("expired")
     metrics.request_answered("PATCH", 204, None, 0.2)
+    metrics.stream_ended("download", "cut", 77)
     found = samples(metrics)
     expected = {
         "tusd_py_upload_events_total[('kind', 'upload.completed')]": 1,
@@ -52,6 +53,8 @@ def test_metrics_observe_all_that_services_count() -> None:
         "tusd_py_swept_total[('what', 'expired')]": 1,
         "tusd_py_requests_total[('code', ''), ('method', 'PATCH'), ('status', '204')]": 1,
         "tusd_py_request_seconds_count[('method', 'PATCH')]": 1,
+        "tusd_py_streams_total[('end', 'cut'), ('kind', 'download')]": 1,
+        "tusd_py_sent_bytes_total[('kind', 'download')]": 77,
     }
     assert {name: found.get(name) for name in expected} == expected
 
@@ -65,11 +68,13 @@ def test_what_a_client_invents_never_becomes_a_label() -> None:
         metrics.delivered(f"hook{number}", f"outcome{number}")
         metrics.gate_asked(f"hook{number}", f"outcome{number}", 0.1)
         metrics.swept(f"what{number}")
+        metrics.stream_ended(f"kind{number}", f"end{number}", 1)
     one_of_each = Metrics(hooks=["encoder"])
     one_of_each.request_answered("M", 10_000, "E", 0.1)
     one_of_each.delivered("x", "x")
     one_of_each.gate_asked("x", "x", 0.1)
     one_of_each.swept("x")
+    one_of_each.stream_ended("x", "x", 1)
     assert before < len(samples(metrics)) == len(samples(one_of_each))
 
 

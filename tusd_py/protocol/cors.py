@@ -35,6 +35,13 @@ ALLOWED: Final = (
     h.CONTENT_ENCODING,
     h.REPR_DIGEST,
     h.WANT_REPR_DIGEST,
+    h.RANGE,
+    h.IF_RANGE,
+    h.IF_MATCH,
+    h.IF_NONE_MATCH,
+    h.IF_MODIFIED_SINCE,
+    h.IF_UNMODIFIED_SINCE,
+    h.LAST_EVENT_ID,
 )
 EXPOSED: Final = (
     h.LOCATION,
@@ -55,6 +62,10 @@ EXPOSED: Final = (
     h.TUS_MAX_SIZE,
     h.TUS_EXTENSION,
     h.TUS_CHECKSUM_ALGORITHM,
+    h.ACCEPT_RANGES,
+    h.CONTENT_RANGE,
+    h.CONTENT_DISPOSITION,
+    h.ETAG,
     h.RETRY_AFTER,
     h.REQUEST_ID,
 )

@@ -9,6 +9,7 @@ from tusd_py.core.identity import ANYBODY, TOKEN_KEY, Principal, check_binding, 
 from tusd_py.core.metadata import Metadata
 
 SCOPE_CREATE = "create"
+SCOPE_READ = "read"
 
 
 class Access:
@@ -63,6 +64,16 @@ class Access:
             return Principal(await self._authenticator.read_claims(token, ignore_expiry=True))
         principal = Principal(await self._authenticator.read_claims(token))
         principal.require_scope(scope)
+        return principal
+
+    async def for_listing(self, bearer: str | None) -> Principal:
+        """The principal of a look at all uploads of one client: a token that names it is needed
+        in every mode but ``off``, and it must be valid now, for no address stands in for it.
+        Raises TokenInvalid, TokenTooNarrow."""
+        if self._authenticator is None or self.mode is AuthMode.OFF:
+            return ANYBODY
+        principal = Principal(await self._authenticator.read_claims(_stripped(bearer)))
+        principal.require_scope(SCOPE_READ)
         return principal
 
 

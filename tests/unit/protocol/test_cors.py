@@ -30,6 +30,16 @@ def test_scripts_may_speak_both_protocols() -> None:
     assert "PUT" in preflight["Access-Control-Allow-Methods"].split(", ")
 
 
+def test_scripts_may_download_in_parts_and_follow_events() -> None:
+    """CORS-PREFLIGHT, CORS-EXPOSE."""
+    cors = Cors()
+    plain, preflight = dict(cors.headers(None)), dict(cors.preflight(None))
+    for name in ("Content-Range", "Accept-Ranges", "ETag", "Content-Disposition"):
+        assert name in plain["Access-Control-Expose-Headers"].split(", ")
+    for name in ("Range", "If-Range", "If-None-Match", "Last-Event-ID"):
+        assert name in preflight["Access-Control-Allow-Headers"].split(", ")
+
+
 def test_listed_origins_are_echoed_with_credentials_and_others_get_nothing() -> None:
     """CORS-VARY, CORS-REFLECT."""
     cors = Cors([ORIGIN], credentials=True, extra_allowed=["X-A"], extra_exposed=["X-B"])

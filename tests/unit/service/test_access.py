@@ -219,12 +219,32 @@ async def test_every_request_needs_its_scope(wanted: str) -> None:
         await strict.for_upload("narrow", wanted)
 
 
+@pytest.mark.parametrize("mode", [AuthMode.CREATION, AuthMode.EVERY_REQUEST])
+@pytest.mark.parametrize("bearer", [None, "", "old", "forged"])
+async def test_a_list_needs_a_token_that_has_not_expired(
+    mode: AuthMode, bearer: str | None
+) -> None:
+    """Also where the address of one upload would do: a list has no address nobody can guess."""
+    assert (await access(mode).for_listing("good")).owner == OWNER
+    with pytest.raises(TokenInvalid):
+        await access(mode).for_listing(bearer)
+
+
+@pytest.mark.parametrize("mode", [AuthMode.CREATION, AuthMode.EVERY_REQUEST])
+async def test_a_list_needs_the_scope_to_read(mode: AuthMode) -> None:
+    """A token for sending files only does not show what else its client has."""
+    narrow = access(mode, sender=Claims(OWNER, scope=frozenset({"create", "append"})))
+    with pytest.raises(TokenTooNarrow):
+        await narrow.for_listing("sender")
+
+
 @pytest.mark.parametrize("reader", [None, KnownTokens()])
 async def test_tokens_that_are_off_are_not_even_read(reader: Authenticator | None) -> None:
     """Mode off: everybody is nobody in particular, with any token."""
     off = Access(reader, AuthMode.OFF)
     assert await off.for_creation("forged", metadata(video_id="B")) == ANYBODY
     assert await off.for_upload("forged", "append") == ANYBODY
+    assert await off.for_listing("forged") == ANYBODY
 
 
 def test_a_mode_that_takes_tokens_needs_somebody_to_read_them() -> None:
