@@ -4,27 +4,31 @@ A new store is one class and one line in ``RIGS``; each runs with each durabilit
 """
 
 import asyncio
+import errno
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tusd_py.core.facts import Facts
+from tusd_py.core.digests import Promise
+from tusd_py.core.facts import CompletionMark, Facts
 from tusd_py.core.identity import Owner
-from tusd_py.core.ids import ClientId, UploadId, VideoId
+from tusd_py.core.ids import ClientId, HolderId, UploadId, VideoId
 from tusd_py.core.metadata import Metadata
 from tusd_py.core.reconcile import Durability
 from tusd_py.core.upload import Boot
-from tusd_py.stores.base import Appended, Appending, ByteStore
+from tusd_py.stores import hold_back
+from tusd_py.stores.base import Appended, Appending, ByteStore, Part
 from tusd_py.stores.disk import DiskSettings, DiskStore
 from tusd_py.streams import Brake, ByteSource, SourceEnd
 
 PATIENCE_SECONDS = 10.0
 """Only a broken store waits so long."""
+HOLDER = HolderId("f00d" * 8)
 
 
 def an_id(number: int = 1) -> UploadId:
@@ -93,9 +97,17 @@ class Script(ByteSource):
 class WatchedAppending(Appending):
     """An append whose first progress can be waited for."""
 
-    def __init__(self, upload_id: UploadId, offset: int, room: int, brake: Brake) -> None:
+    def __init__(
+        self,
+        upload_id: UploadId,
+        offset: int,
+        room: int,
+        brake: Brake,
+        *,
+        promise: Promise | None = None,
+    ) -> None:
         self._grown = threading.Event()
-        super().__init__(upload_id, offset, room, brake)
+        super().__init__(upload_id, offset, room, brake, promise=promise, holder=HOLDER)
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
@@ -104,6 +116,10 @@ class WatchedAppending(Appending):
 
     async def grown(self) -> None:
         assert await asyncio.to_thread(self._grown.wait, PATIENCE_SECONDS), "nothing was written"
+
+
+class Died(BaseException):
+    """The process is gone from here on."""
 
 
 class Gate:
@@ -144,11 +160,28 @@ class StoreRig(ABC):
 
     @abstractmethod
     def slow_writes(self) -> Any:
-        """A context with a Gate at which each write of bytes waits."""
+        """A context with a Gate at which each write or copy of bytes waits."""
 
     @abstractmethod
     def failing_writes(self, error: int, *, after_bytes: int) -> Any:
         """A context in which the medium takes so many more bytes and then fails."""
+
+    @abstractmethod
+    def dying_at(self, number: int) -> Any:
+        """A context in which the process dies instead of the change of the medium that has this
+        number (0 the first). Nothing is changed any more after that."""
+
+    @abstractmethod
+    def without_copying(self) -> Any:
+        """A context in which the medium cannot copy by itself."""
+
+    @abstractmethod
+    def holding_in_memory(self, max_bytes: int) -> Any:
+        """A context in which no more than that of one body is held back in memory."""
+
+    @abstractmethod
+    def strays(self) -> list[str]:
+        """What lies there besides bytes and facts of uploads."""
 
     @abstractmethod
     def placed(self, name: str) -> bytes | None:
@@ -174,8 +207,9 @@ class StoreRig(ABC):
         offset: int = 0,
         room: int = 1 << 40,
         end: SourceEnd = SourceEnd.COMPLETE,
+        promise: Promise | None = None,
     ) -> Appended:
-        appending = Appending(an_id(number), offset, room, Brake())
+        appending = Appending(an_id(number), offset, room, Brake(), promise=promise, holder=HOLDER)
         return await self.store.append(appending, Script(*pieces, end=end))
 
     async def finished(self, content: bytes, *, number: int = 1) -> UploadId:
@@ -184,6 +218,18 @@ class StoreRig(ABC):
         if content:
             await self.append(content, number=number)
         return an_id(number)
+
+    async def complete(self, content: bytes, *, number: int = 1) -> UploadId:
+        """An upload that is marked."""
+        upload_id = await self.finished(content, number=number)
+        mark = CompletionMark(length=len(content), finished_at=1.0)
+        await self.store.complete(upload_id, mark)
+        return upload_id
+
+    async def parts(self, *contents: bytes) -> list[Part]:
+        """Complete uploads with these bytes, from number 2 on."""
+        ids = [await self.complete(one, number=n) for n, one in enumerate(contents, 2)]
+        return [Part(one, len(content)) for one, content in zip(ids, contents, strict=True)]
 
 
 class DiskRig(StoreRig):
@@ -218,31 +264,91 @@ class DiskRig(StoreRig):
 
     @contextmanager
     def slow_writes(self) -> Iterator[Gate]:
-        gate, pwritev = Gate(), os.pwritev
+        gate = Gate()
 
-        def slow(descriptor: int, pieces: Sequence[bytes], offset: int) -> int:
-            gate.pass_through()
-            done = pwritev(descriptor, pieces, offset)
-            gate.passed.set()
-            return done
+        def slow(real: Callable[..., int]) -> Callable[..., int]:
+            def wait(*args: Any) -> int:
+                gate.pass_through()
+                done = real(*args)
+                gate.passed.set()
+                return done
 
-        with patch.object(os, "pwritev", slow):
+            return wait
+
+        with _replaced({"pwritev": slow, "copy_file_range": slow}):
             yield gate
 
     @contextmanager
     def failing_writes(self, error: int, *, after_bytes: int) -> Iterator[None]:
-        left, pwritev = after_bytes, os.pwritev
+        left, pwritev, copy = after_bytes, os.pwritev, os.copy_file_range
 
-        def failing(descriptor: int, pieces: Sequence[bytes], offset: int) -> int:
+        def take(count: int) -> int:
             nonlocal left
-            data = b"".join(pieces)[:left]
-            if not data:
+            if not (taken := min(count, left)):
                 raise OSError(error, os.strerror(error))
-            left -= len(data)
-            return pwritev(descriptor, [data], offset)
+            left -= taken
+            return taken
 
-        with patch.object(os, "pwritev", failing):
+        def failing_write(descriptor: int, pieces: Sequence[bytes], offset: int) -> int:
+            data = b"".join(pieces)
+            return pwritev(descriptor, [data[: take(len(data))]], offset)
+
+        def failing_copy(source: int, target: int, count: int, at: int, to: int) -> int:
+            return copy(source, target, take(count), at, to)
+
+        replacements = {
+            "pwritev": lambda _: failing_write,
+            "copy_file_range": lambda _: failing_copy,
+        }
+        with _replaced(replacements):
             yield
+
+    @contextmanager
+    def dying_at(self, number: int) -> Iterator[None]:
+        changes = 0
+
+        def deadly(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                nonlocal changes
+                if changes >= number:
+                    raise Died
+                changes += 1
+                return real(*args, **kwargs)
+
+            return call
+
+        with _replaced(dict.fromkeys(CHANGES, deadly)):
+            yield
+
+    @contextmanager
+    def without_copying(self) -> Iterator[None]:
+        def fail(*_: object) -> int:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+        with _replaced({"copy_file_range": lambda _: fail}):
+            yield
+
+    @contextmanager
+    def holding_in_memory(self, max_bytes: int) -> Iterator[None]:
+        with patch.object(hold_back, "HELD_MEMORY_BYTES", max_bytes):
+            yield
+
+    def strays(self) -> list[str]:
+        files = [path for path in (self.folder / "uploads").rglob("*") if path.is_file()]
+        return [path.name for path in files if path.suffix not in (".bin", ".facts")]
+
+
+CHANGES = ("pwritev", "pwrite", "write", "copy_file_range", "fdatasync", "fsync", "unlink")
+"""What changes files, one call at a time. (Opening one makes an empty file at most.)"""
+
+
+@contextmanager
+def _replaced(replacements: Mapping[str, Callable[[Any], Any]]) -> Iterator[None]:
+    """Functions of ``os`` by what is made of them."""
+    with ExitStack() as stack:
+        for name, replacement in replacements.items():
+            stack.enter_context(patch.object(os, name, replacement(getattr(os, name))))
+        yield
 
 
 def _content(path: Path) -> bytes | None:

@@ -6,12 +6,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from tests.contract.stores import Died
+
 WATCHED = ("pwritev", "write", "fdatasync", "fsync", "unlink")
 PLACING = ("link", "unlink", "rename", "copy_file_range", "fdatasync", "fsync", "mkdir", "write")
-
-
-class Died(BaseException):
-    """The process is gone from here on."""
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """The facts journal survives being cut off anywhere."""
 
 import asyncio
+import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,21 @@ LINES = (
     build_mark_line(MARK),
 )
 WHOLE = b"".join(LINES)
+OLD_KEYS = [
+    "created_at",
+    "creator",
+    "expires_at",
+    "id",
+    "kind",
+    "length",
+    "max_bytes",
+    "metadata",
+    "overrides",
+    "owner",
+    "parts",
+    "protocol",
+    "v",
+]
 BOUNDS = [sum(map(len, LINES[:count])) for count in range(len(LINES) + 1)]
 
 
@@ -83,6 +100,33 @@ def test_any_metadata_comes_back(wire: str) -> None:
     journal = parse_journal(line, an_id())
     assert line.count(b"\n") == 1
     assert journal is not None and journal.facts.metadata == Metadata(wire)
+
+
+@pytest.mark.parametrize("concat", [None, "", "partial", "final;/files/a /files/b\udce9"])
+@pytest.mark.parametrize("promised", [(), (("sha256", "YQ=="), ("md5", "Yg=="))])
+def test_what_was_said_of_the_whole_comes_back(
+    concat: str | None, promised: tuple[tuple[str, str], ...]
+) -> None:
+    """How it is concatenated, and what it should hash to."""
+    given = replace(facts(), concat=concat, promised_digests=promised)
+    journal = parse_journal(build_facts_line(given), an_id())
+    assert journal is not None and journal.facts == given
+
+
+def test_facts_that_say_nothing_of_the_whole_read_as_they_always_did() -> None:
+    """A line written before there was such a thing parses, and one of today looks the same."""
+    line = build_facts_line(facts())
+    assert sorted(json.loads(line)) == OLD_KEYS
+    journal = parse_journal(line, an_id())
+    assert journal is not None
+    assert (journal.facts.concat, journal.facts.promised_digests) == (None, ())
+
+
+@pytest.mark.parametrize("promised", [7, "ab", [["sha256"]], [7], {"sha256": "YQ=="}])
+def test_a_promise_that_makes_no_sense_is_no_fact(promised: object) -> None:
+    """As with every other key of the first line."""
+    line = json.loads(build_facts_line(facts())) | {"promised_digests": promised}
+    assert parse_journal(json.dumps(line).encode() + b"\n", an_id()) is None
 
 
 def test_facts_of_another_upload_are_not_taken() -> None:

@@ -10,9 +10,9 @@ from typing import Literal
 
 import pytest
 
-from tests.contract.stores import PATIENCE_SECONDS, Gate, Script, an_id, facts
+from tests.contract.stores import PATIENCE_SECONDS, Died, Gate, Script, an_id, facts
 from tests.support.faults import SmallDisk, small_disk
-from tests.unit.stores.calls import Died, dying_at, links_fail
+from tests.unit.stores.calls import dying_at, links_fail
 from tusd_py.core.facts import CompletionMark
 from tusd_py.core.reconcile import Durability
 from tusd_py.stores.base import Appending, StoreError, StoreFull
