@@ -1,7 +1,8 @@
 """What is sent back, whichever protocol was spoken: a status, headers, a body."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tusd_py.core.errors import UploadError
@@ -9,7 +10,7 @@ from tusd_py.protocol.headers import CONTENT_TYPE, CONTENT_TYPE_OPTIONS, JSON
 
 Header = tuple[str, str]
 # Text of ours with a client's words in it must never be taken for a page.
-_ERROR_HEADERS: Final[tuple[Header, ...]] = (
+_JSON_HEADERS: Final[tuple[Header, ...]] = (
     (CONTENT_TYPE, JSON),
     (CONTENT_TYPE_OPTIONS, "nosniff"),
 )
@@ -30,13 +31,21 @@ class Answer:
         return next((value for key, value in self.headers if key == name), None)
 
 
-def build_refusal(
-    error: UploadError, status: int, headers: tuple[Header, ...], request_id: str
-) -> Answer:
-    """A refusal: its code for programs, its sentence for people, the request's id for the log."""
-    text = json.dumps(
-        {"code": error.code, "message": str(error), "request_id": request_id}, ensure_ascii=False
-    )
+def build_json(status: int, headers: tuple[Header, ...], said: Mapping[str, object]) -> Answer:
+    """An answer for programs."""
     # A lone surrogate (a header that was not UTF-8) must not make an answer fail.
-    body = text.encode("utf-8", "replace") + b"\n"
-    return Answer(status, (*headers, *_ERROR_HEADERS), body, error.code)
+    body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    return Answer(status, (*headers, *_JSON_HEADERS), body)
+
+
+def build_refusal(
+    error: UploadError,
+    status: int,
+    headers: tuple[Header, ...],
+    request_id: str,
+    more: Mapping[str, object] | None = None,
+) -> Answer:
+    """A refusal: its code for programs, its sentence for people, the request's id for the log.
+    ``more``: what else there is to say."""
+    said = {"code": error.code, "message": str(error), "request_id": request_id, **(more or {})}
+    return replace(build_json(status, headers, said), code=error.code)
