@@ -27,6 +27,7 @@ from tusd_py.service.access import Access
 from tusd_py.service.deliveries import Subscription
 from tusd_py.service.gates import Gates
 from tusd_py.service.observer import Observer, SilentObserver
+from tusd_py.service.observing import Observing
 from tusd_py.service.outbox import Dispatcher
 from tusd_py.service.parts import Parts
 from tusd_py.service.sweeper import Sweeper
@@ -292,15 +293,26 @@ class Watch:
 def site_parts(engine: Engine, access: Access, metrics: Metrics) -> "SiteParts":
     """What the edge is made of."""
     # Imported here, because commands that serve nothing need no web server.
+    from tusd_py.web.reading import ReadingParts
     from tusd_py.web.site import SiteParts
 
     watch = Watch(engine, metrics)
     return SiteParts(
         uploads=engine.uploads,
         access=access,
+        max_bytes=engine.tree.upload.max_bytes,
+        expire_seconds=engine.tree.upload.expire_seconds,
+        now=engine.parts.now,
         ready=watch.readiness,
         metrics=watch.page,
         answered=metrics.request_answered,
+        reading=ReadingParts(
+            observing=Observing(engine.parts),
+            access=access,
+            download=engine.tree.download,
+            watch=engine.tree.watch,
+            count=metrics.stream_ended,
+        ),
     )
 
 

@@ -39,6 +39,8 @@ class ProcessSettings(Settings):
 FIXED: Final[Mapping[str, str]] = {
     "http": "tusd_py.web.settings:HttpSettings",
     "upload": "tusd_py.service.settings:UploadSettings",
+    "download": "tusd_py.web.view_settings:DownloadSettings",
+    "watch": "tusd_py.web.view_settings:WatchSettings",
     "outbox": "tusd_py.service.outbox:OutboxSettings",
     "log": "tusd_py.logs:LogSettings",
     "process": "tusd_py.config.tree:ProcessSettings",
@@ -49,7 +51,18 @@ FAMILIES: Final[Mapping[str, tuple[Mapping[str, str], str]]] = {
     "state": (registry.STATES, "sqlite"),
 }
 """Section to table of kinds and the kind taken where none is named."""
-SECTIONS: Final = ("http", "auth", "store", "state", "upload", "outbox", "log", "process")
+SECTIONS: Final = (
+    "http",
+    "auth",
+    "store",
+    "state",
+    "upload",
+    "download",
+    "watch",
+    "outbox",
+    "log",
+    "process",
+)
 """In the order of documents."""
 TOP_KEYS: Final = ("data_dir",)
 IN_DATA_DIR: Final[Mapping[tuple[str, str], str]] = {
@@ -78,6 +91,8 @@ class Tree:
     store: Part
     state: Part
     upload: Any
+    download: Any
+    watch: Any
     hooks: tuple[Part, ...]
     outbox: Any
     log: Any

@@ -82,11 +82,17 @@ def judge(fields: h.Fields, current: Validators) -> Wish:
             return Wish.FAILED
     elif _was_modified_since(fields, h.IF_UNMODIFIED_SINCE, current) is True:
         return Wish.FAILED
-    if (none_match := _joined(fields, h.IF_NONE_MATCH)) is not None:
-        return Wish.NOT_MODIFIED if _lists(none_match, current.tag, weakly=True) else Wish.SEND
+    if fields.getall(h.IF_NONE_MATCH, []):
+        return Wish.NOT_MODIFIED if is_known(fields, current.tag) else Wish.SEND
     if _was_modified_since(fields, h.IF_MODIFIED_SINCE, current) is False:
         return Wish.NOT_MODIFIED
     return Wish.SEND
+
+
+def is_known(fields: h.Fields, tag: str) -> bool:
+    """The client has the state of ``tag`` already, and says so by "If-None-Match"."""
+    text = _joined(fields, h.IF_NONE_MATCH)
+    return text is not None and _lists(text, tag, weakly=True)
 
 
 def choose_range(fields: h.Fields, current: Validators, *, length: int) -> ByteRange | None:

@@ -24,13 +24,23 @@ from tusd_py.core.errors import (
     UploadError,
 )
 from tusd_py.protocol import headers as h
-from tusd_py.protocol import tus1
 from tusd_py.protocol.answers import Answer
+from tusd_py.protocol.base import Translator
 from tusd_py.web.body import RequestBody
-from tusd_py.web.exchange import UNPARSED, Answered, Exchange, Framer, Resource, Sent
+from tusd_py.web.exchange import (
+    UNPARSED,
+    Answered,
+    Exchange,
+    Framer,
+    Resource,
+    Sent,
+    ends_with_connection,
+    is_chunked,
+)
 from tusd_py.web.handler import Connection
 from tusd_py.web.request_id import REQUEST_ID, choose_request_id
 from tusd_py.web.settings import HttpSettings
+from tusd_py.web.streaming import End, Streamed, Streams
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +59,17 @@ class Routes:
     exact: Mapping[str, Resource]
     prefixes: tuple[tuple[str, Resource], ...]
     """Each ends with a slash; without it the path is served as well."""
+    leaves: tuple[tuple[str, str, Resource], ...] = ()
+    """Prefix, last segment, and what lies under that name below each thing at the prefix."""
 
     def find(self, path: str) -> tuple[Resource, str] | None:
         """The resource at ``path`` and the rest of the path that is its own."""
         if (resource := self.exact.get(path)) is not None:
             return resource, ""
+        for prefix, name, resource in self.leaves:
+            start, end = len(prefix), len(path) - len(name) - 1
+            if end > start and path.startswith(prefix) and path[end:] == f"/{name}":
+                return resource, path[start:end]
         for prefix, resource in self.prefixes:
             if path.startswith(prefix):
                 return resource, path[len(prefix) :]
@@ -63,13 +79,16 @@ class Routes:
 
 
 class Edge:
-    """Answers requests. ``is_stopping`` makes each answer the last of its connection."""
+    """Answers requests. ``translator`` tells the refusals of those that name no protocol, or did
+    not get so far. ``is_stopping`` makes each answer the last of its connection."""
 
     def __init__(
         self,
         routes: Routes,
         framer: Framer,
         settings: HttpSettings,
+        translator: Translator,
+        streams: Streams,
         *,
         refusal_status: Callable[[], int | None] = lambda: None,
         answered: Answered = lambda method, status, code, seconds: None,
@@ -77,6 +96,8 @@ class Edge:
         self._routes = routes
         self._framer = framer
         self._settings = settings
+        self._translator = translator
+        self._streams = streams
         self._refusal_status = refusal_status
         self._answered = answered
         self._running: set[asyncio.Task[Any]] = set()
@@ -108,7 +129,7 @@ class Edge:
         try:
             resource, answer = await self._answer(exchange)
             sent = await self._send(exchange, resource, answer)
-            self._note(exchange, resource, answer, time.perf_counter() - began)
+            self._note(exchange, resource, answer, sent, time.perf_counter() - began)
             return sent
         finally:
             exchange.body.close()
@@ -121,9 +142,9 @@ class Edge:
         task = self._begin()
         try:
             exchange = self._exchange(request, choose_request_id(None))
-            answer = tus1.build_error(error, method="", request_id=exchange.request_id)
+            answer = self._translator.build_error(error, method="", request_id=exchange.request_id)
             sent = await self._send(exchange, None, answer)
-            self._note(exchange, None, answer, time.perf_counter() - began)
+            self._note(exchange, None, answer, sent, time.perf_counter() - began)
             return sent
         finally:
             self._finish(task)
@@ -175,18 +196,27 @@ class Edge:
             exchange.method = effective_method(exchange.request)
             resource = self._find(exchange)
             check_expectation(exchange.request)
-            return resource, await resource.answer(exchange)
+            return resource, await self._ask(resource, exchange)
         except UploadError as exc:
             error = exc
         except Exception:
             log.exception("request_failed", extra={"route": resource.name if resource else None})
             error = InternalError()
-        return resource, tus1.build_error(
+        build_error = (exchange.translator or self._translator).build_error
+        return resource, build_error(
             error,
             method=exchange.method,
             request_id=exchange.request_id,
             refusal_status=self._refusal_status(),
         )
+
+    async def _ask(self, resource: Resource, exchange: Exchange) -> Answer:
+        answer = await resource.answer(exchange)
+        if isinstance(answer, Streamed) and exchange.request.method == "HEAD":
+            # A GET by override: on the wire there is no place for content.
+            await answer.content.close()
+            return Answer(answer.status, answer.headers)
+        return answer
 
     def _find(self, exchange: Exchange) -> Resource:
         path = exchange.request.rel_url.raw_path
@@ -201,32 +231,51 @@ class Edge:
     # ------------------------------------------------------------------ the end of it
 
     async def _send(self, exchange: Exchange, resource: Resource | None, answer: Answer) -> Sent:
-        request, connection, body = exchange.request, exchange.connection, exchange.body
+        request, connection = exchange.request, exchange.connection
         unread = self._unread_bytes(exchange)
-        keep_alive = (
-            unread is not None
-            and request.keep_alive
+        keep_alive = unread is not None and self._may_go_on(exchange, answer)
+        data = self._framer.frame(answer, request, exchange.request_id, keep_alive=keep_alive)
+        sent_bytes = len(answer.body)
+        if isinstance(answer, Streamed):
+            ended = await self._streams.send(
+                connection, data, answer.content, is_chunked=is_chunked(answer, request)
+            )
+            sent_bytes = ended.sent_bytes
+            keep_alive = keep_alive and ended.end is End.WHOLE
+        elif not connection.send(data) and resource is not None:
+            await resource.unsent(exchange, answer)
+        await connection.flush(self._settings.answer_seconds)
+        if keep_alive and unread and not await self._drain(exchange):
+            keep_alive = False
+        if not keep_alive:
+            await self._part(exchange)
+        return Sent(answer.status, keep_alive, sent_bytes)
+
+    def _may_go_on(self, exchange: Exchange, answer: Answer) -> bool:
+        """Another request may follow on this connection, as far as its body does not matter."""
+        request, connection = exchange.request, exchange.connection
+        return (
+            request.keep_alive
             # What follows a wish for another protocol may be in that protocol.
             and request.method not in ("CONNECT", UNPARSED)
             and h.UPGRADE not in request.headers
             and not connection.ends_after_this
             and not (self.is_stopping and not connection.has_more)
+            and not ends_with_connection(answer, request)
         )
-        data = self._framer.frame(answer, request, exchange.request_id, keep_alive=keep_alive)
-        if not connection.send(data) and resource is not None:
-            await resource.unsent(answer)
-        await connection.flush(self._settings.answer_seconds)
-        if keep_alive and unread and not await self._drain(exchange):
-            keep_alive = False
+
+    async def _part(self, exchange: Exchange) -> None:
+        """The last answer of a connection was sent."""
+        connection, body = exchange.connection, exchange.body
         # A body that is complete leaves nothing behind that could make the kernel send a RST,
         # unless a parser that lost its way left bytes unread.
-        if not keep_alive and (not request.content.is_eof() or connection.ends_after_this):
-            body.close()
-            seconds = self._settings.refusal_drain_seconds
-            if self.is_stopping:
-                seconds = min(seconds, STOP_LINGER_SECONDS)
-            await connection.linger(self._settings.refusal_drain_bytes, seconds)
-        return Sent(answer.status, keep_alive)
+        if exchange.request.content.is_eof() and not connection.ends_after_this:
+            return
+        body.close()
+        seconds = self._settings.refusal_drain_seconds
+        if self.is_stopping:
+            seconds = min(seconds, STOP_LINGER_SECONDS)
+        await connection.linger(self._settings.refusal_drain_bytes, seconds)
 
     def _unread_bytes(self, exchange: Exchange) -> int | None:
         """How much of the body has not come yet; None where the connection cannot go on after it:
@@ -257,7 +306,12 @@ class Edge:
         return True
 
     def _note(
-        self, exchange: Exchange, resource: Resource | None, answer: Answer, seconds: float
+        self,
+        exchange: Exchange,
+        resource: Resource | None,
+        answer: Answer,
+        sent: Sent,
+        seconds: float,
     ) -> None:
         self._answered(exchange.method, answer.status, answer.code, seconds)
         quiet = answer.status < 400 and exchange.method in QUIET
@@ -273,6 +327,7 @@ class Edge:
                 "status": answer.status,
                 "code": answer.code,
                 "received_bytes": exchange.body.received_bytes,
+                "sent_bytes": sent.sent_bytes,
                 "seconds": round(seconds, 6),
                 "request_id": exchange.request_id,
             },

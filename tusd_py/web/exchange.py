@@ -11,12 +11,17 @@ from aiohttp import web
 
 from tusd_py.protocol import headers as h
 from tusd_py.protocol.answers import Answer, Header
+from tusd_py.protocol.base import Translator
 from tusd_py.protocol.cors import Cors
 from tusd_py.web.body import RequestBody
 from tusd_py.web.handler import Connection
+from tusd_py.web.streaming import Streamed
 
 SERVER_NAME: Final = "tusd_py"
-_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus} | {
+    104: "Upload Resumption Supported",
+    460: "Checksum Mismatch",
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +37,18 @@ class Exchange:
     request_id: str
     body: RequestBody
     announced_bytes: int | None
+    translator: Translator | None = None
+    """Set by the resource once it knows which protocol is spoken: refusals are told in it."""
+    is_address_told: bool = False
+    """The client knows where its new upload is, whatever becomes of the answer."""
+
+    @property
+    def can_hear_interim(self) -> bool:
+        return self.request.version >= (1, 1)
+
+    def send_interim(self, answer: Answer) -> bool:
+        """Write a 1xx answer now; False where the client is gone or cannot understand it."""
+        return self.can_hear_interim and self.connection.send(frame_interim(answer))
 
 
 class Resource(Protocol):
@@ -43,18 +60,20 @@ class Resource(Protocol):
     async def answer(self, exchange: Exchange) -> Answer:
         """Raises UploadError for what is refused."""
 
-    async def unsent(self, answer: Answer) -> None:
+    async def unsent(self, exchange: Exchange, answer: Answer) -> None:
         """The client was gone before ``answer`` could be written."""
 
 
 class Sent:
     """What aiohttp gets for a response that was written already."""
 
-    __slots__ = ("keep_alive", "status")
+    __slots__ = ("keep_alive", "sent_bytes", "status")
 
-    def __init__(self, status: int, keep_alive: bool) -> None:
+    def __init__(self, status: int, keep_alive: bool, sent_bytes: int) -> None:
         self.status = status
         self.keep_alive = keep_alive
+        self.sent_bytes = sent_bytes
+        """Of the answer's content."""
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Nothing is left to do."""
@@ -76,7 +95,8 @@ class Framer:
     def frame(
         self, answer: Answer, request: web.BaseRequest, request_id: str, *, keep_alive: bool
     ) -> bytes:
-        """The bytes of ``answer``, framed for the method and version on the wire."""
+        """The bytes of ``answer``, framed for the method and version on the wire; of one that is
+        streamed its head."""
         fields = request.headers
         key = self._cors.key_of(fields.get(h.ORIGIN))
         is_preflight = answer.status == 204 and h.ACCESS_CONTROL_REQUEST_METHOD in fields
@@ -90,10 +110,12 @@ class Framer:
             f"{h.REQUEST_ID}: {request_id}\r\n{h.DATE}: {self._now()}\r\n",
         ]
         body = answer.body
-        if request.method == "HEAD":
+        if request.method == "HEAD" or status in (204, 304):
             body = b""
-        elif status != 204:
-            lines.append(f"{h.CONTENT_LENGTH}: {len(body)}\r\n")
+        elif is_chunked(answer, request):
+            lines.append(f"{h.TRANSFER_ENCODING}: chunked\r\n")
+        elif not ends_with_connection(answer, request):
+            lines.append(f"{h.CONTENT_LENGTH}: {_content_length(answer)}\r\n")
         if not keep_alive:
             lines.append(f"{h.CONNECTION}: close\r\n")
         elif is_old:
@@ -108,6 +130,26 @@ class Framer:
             self._second = now
             self._date = f"{formatdate(now, usegmt=True)}\r\n{h.SERVER}: {SERVER_NAME}"
         return self._date
+
+
+def is_chunked(answer: Answer, request: web.BaseRequest) -> bool:
+    """The content's length is not known before, and the client knows chunks."""
+    return _content_length(answer) is None and request.version >= (1, 1)
+
+
+def ends_with_connection(answer: Answer, request: web.BaseRequest) -> bool:
+    """Nothing but the end of the connection tells an old client where the content ends."""
+    return _content_length(answer) is None and request.version < (1, 1)
+
+
+def _content_length(answer: Answer) -> int | None:
+    return answer.content.length if isinstance(answer, Streamed) else len(answer.body)
+
+
+def frame_interim(answer: Answer) -> bytes:
+    """The bytes of a 1xx answer: a head, and nothing behind it."""
+    reason = _REASONS.get(answer.status, "Interim")
+    return f"HTTP/1.1 {answer.status} {reason}\r\n{_lines(answer.headers)}\r\n".encode()
 
 
 UNPARSED: Final = "UNKNOWN"

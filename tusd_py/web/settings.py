@@ -47,6 +47,14 @@ class HttpSettings(Settings):
     """Most header fields of one request."""
     max_metadata_bytes: Annotated[ByteSize, Field(ge=KIB, le=256 * KIB)] = ByteSize(16 * KIB)
     """Longest Upload-Metadata, all its lines together. Other header fields get no more either."""
+    ignore_hex_checksums: bool = True
+    """Whether an Upload-Checksum that is a digest's hexadecimal text (the tusc client sends that of
+    the whole file) is ignored; else it is refused."""
+    one_shot: bool = True
+    """Whether files are also taken from clients that know no upload protocol: forms, and bodies of
+    PUT and POST."""
+    max_form_files: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Most files of one form; each becomes an upload of its own."""
     read_buffer_bytes: Annotated[ByteSize, Field(ge=4 * KIB, le=16 * KIB * KIB)] = ByteSize(
         256 * KIB
     )

@@ -3,15 +3,21 @@
 import asyncio
 import logging
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from tusd_py.protocol.base import Terms
 from tusd_py.protocol.cors import Cors
+from tusd_py.protocol.recognise import Translators
 from tusd_py.web.app import Edge, Routes
 from tusd_py.web.exchange import Answered, Framer, MetricsPage, Readiness, Resource
 from tusd_py.web.forwarded import PublicAddress
 from tusd_py.web.handler import Connection, EdgeServer, check_aiohttp
 from tusd_py.web.health import Live, Ready
 from tusd_py.web.metrics_page import Figures
+from tusd_py.web.oneshot import OneShots, OneShotTerms
+from tusd_py.web.reading import Reading, ReadingParts
 from tusd_py.web.settings import HttpSettings
 from tusd_py.web.uploads import AccessService, UploadService, UploadsResource
 
@@ -39,9 +45,17 @@ class SiteParts:
     uploads: UploadService
     access: AccessService
     ready: Readiness
+    max_bytes: int | None = None
+    """The operator's bound on uploads."""
+    expire_seconds: float | None = None
+    """When unfinished uploads are removed."""
+    now: Callable[[], float] = time.time
+    """Unix time."""
     metrics: MetricsPage | None = None
     """None: /metrics is not served."""
     answered: Answered = _count_nothing
+    reading: ReadingParts | None = None
+    """None: neither downloads nor status nor events."""
 
 
 class Site:
@@ -54,12 +68,14 @@ class Site:
         endpoint: UploadsResource,
         readiness: Ready,
         server: EdgeServer,
+        reading: Reading,
     ) -> None:
         self._uploads = parts.uploads
         self.edge = edge
         self._endpoint = endpoint
         self._readiness = readiness
         self.server = server
+        self._reading = reading
         self._listener: asyncio.Server | None = None
 
     async def listen(self, settings: HttpSettings, sock: socket.socket | None) -> None:
@@ -98,6 +114,7 @@ class Site:
         await self._first_requests()
         self.edge.is_stopping = self._endpoint.is_stopping = self._readiness.is_stopping = True
         self._uploads.stop()
+        self._reading.stop()
         # One turn, so that requests that have arrived are begun and get their answers.
         await asyncio.sleep(0)
         try:
@@ -110,6 +127,7 @@ class Site:
             log.warning("stop_cancels_requests", extra={"seconds": seconds})
             await self.edge.cancel_all(CANCEL_SECONDS)
         await self.server.shutdown(CLOSE_SECONDS)
+        await self._reading.close()
 
     def _close_idle(self) -> bool:
         """Close connections on which nothing happens; whether others are left."""
@@ -137,11 +155,24 @@ async def start_site(
     """Listen on ``sock``, or where the settings say. Raises OSError where that cannot be."""
     check_aiohttp()
     address = PublicAddress(settings.base_path, settings.public_url, settings.trusted_proxies)
+    translators = Translators(
+        Terms(
+            max_bytes=parts.max_bytes,
+            expire_seconds=parts.expire_seconds,
+            max_metadata_bytes=settings.max_metadata_bytes,
+            ignores_hex_checksums=settings.ignore_hex_checksums,
+            locate=address.find,
+            now=parts.now,
+        )
+    )
+    one_shots = _one_shots(parts, settings, address) if settings.one_shot else None
+    reading = Reading(parts.reading, answer_seconds=settings.answer_seconds)
     endpoint = UploadsResource(
-        parts.uploads, parts.access, address, max_metadata_bytes=settings.max_metadata_bytes
+        parts.uploads, parts.access, address, translators, one_shots, reading.downloads
     )
     readiness = Ready(parts.ready)
     exact: dict[str, Resource] = {"/health/live": Live(), "/health/ready": readiness}
+    exact |= reading.exact(settings.base_path)
     if settings.metrics and parts.metrics is not None:
         exact["/metrics"] = Figures(parts.metrics)
     cors = Cors(
@@ -151,15 +182,31 @@ async def start_site(
         extra_exposed=settings.cors_extra_exposed,
     )
     edge = Edge(
-        Routes(exact, ((settings.base_path, endpoint),)),
+        Routes(exact, ((settings.base_path, endpoint),), reading.leaves(settings.base_path)),
         Framer(cors),
         settings,
+        translators.tus,
+        reading.streams,
         refusal_status=lambda: parts.access.refusal_status,
         answered=parts.answered,
     )
-    site = Site(parts, edge, endpoint, readiness, make_server(edge, settings))
+    site = Site(parts, edge, endpoint, readiness, make_server(edge, settings), reading)
     await site.listen(settings, sock)
     return site
+
+
+def _one_shots(parts: SiteParts, settings: HttpSettings, address: PublicAddress) -> OneShots:
+    return OneShots(
+        parts.uploads,
+        parts.access,
+        address,
+        OneShotTerms(
+            max_bytes=parts.max_bytes,
+            max_files=settings.max_form_files,
+            max_metadata_bytes=settings.max_metadata_bytes,
+            origins=frozenset(settings.cors_origins),
+        ),
+    )
 
 
 def make_server(edge: Edge, settings: HttpSettings) -> EdgeServer:
