@@ -3,9 +3,10 @@
 #   make run PYTHON=python3.13        with this Python
 #   make run ARGS="--help"            ARGS goes to the server, to pytest or to the benchmark
 #   make test ARGS="-k leases"
+#   make fuzz EXAMPLES=1000 SEED=7    fewer than usual, and the same ones again
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev system clients run test check lint coverage bench chaos lock clean
+.PHONY: help setup dev system clients run test check lint coverage bench chaos fuzz lock clean
 
 PYTHON ?=
 export PYTHON
@@ -56,6 +57,12 @@ bench: dev  ## measure throughput, latency and memory
 
 chaos: dev system  ## kill, cut and starve a running server for a long while
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: dev  ## feed every parser nonsense for a long while
+	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
+	FUZZ_EXAMPLES=$${EXAMPLES:-20000} HYPOTHESIS_PROFILE=long \
+	    $(PYTEST) -m fuzz --timeout 7200 --hypothesis-seed $$seed $(ARGS) || \
+	    { echo "the same again: make fuzz SEED=$$seed"; exit 1; }
 
 lock:  ## pin again what pyproject.toml asks for (ARGS=--upgrade: the newest)
 	conf/setup/lock.sh $(ARGS)

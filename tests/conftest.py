@@ -16,7 +16,11 @@ settings.register_profile(
     derandomize=False,
     max_examples=100,
 )
-settings.register_profile("long", parent=settings.get_profile("ci"), max_examples=5_000)
+settings.register_profile(  # make fuzz
+    "long",
+    parent=settings.get_profile("ci"),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "20000")),
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

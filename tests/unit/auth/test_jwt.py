@@ -192,12 +192,14 @@ async def test_a_signed_payload_that_is_no_object_is_refused(payload: bytes) -> 
     await assert_refused(signed(payload))
 
 
+@pytest.mark.fuzz
 @given(text=st.text())
 def test_any_text_is_refused_and_nothing_else_happens(text: str) -> None:
     """Never another exception, and never a line break in the answer."""
     run_refused(text)
 
 
+@pytest.mark.fuzz
 @given(
     header=st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=9),
@@ -223,6 +225,7 @@ NAMES = st.sampled_from(
 )
 
 
+@pytest.mark.fuzz
 @given(changes=st.dictionaries(NAMES, JSON, max_size=4))
 def test_whatever_a_signed_payload_holds_only_claims_or_token_invalid_come(
     changes: dict[str, Any],
