@@ -68,6 +68,12 @@ UPLOADS = st.builds(
     is_strict=st.booleans(),
     bytes_per_second=TIMES,
 )
+PLAIN = (
+    *("id", "kind", "status", "master", "length", "offset", "synced_offset", "suspect_length"),
+    *("max_bytes", "created_at", "changed_at", "expires_at", "finished_at", "interruptions"),
+    *("is_interrupted", "is_strict", "bytes_per_second"),
+)
+"""Columns that hold the field of their name as it is."""
 
 
 def memory() -> sqlite3.Connection:
@@ -99,8 +105,12 @@ def test_every_field_of_a_record_comes_back_from_the_file(upload: Upload) -> Non
         insert_values(upload, upload.master),
     )
     row = db.execute(SELECT_UPLOAD).fetchone()
+    by_name = dict(zip(COLUMNS, row, strict=False))
     db.close()
     assert upload_from(row) == upload
+    # What is indexed, compared and counted has to lie where its name says, too.
+    for name in PLAIN:
+        assert by_name[name] == getattr(upload, name), name
 
 
 @given(UPLOADS, UPLOADS)
