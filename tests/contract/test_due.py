@@ -1,5 +1,6 @@
 """What every state store promises of uploads that are due for the sweeper."""
 
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +139,20 @@ async def test_an_upload_is_due_for_its_reason(
     state = await rig.open()
     await state.create(an_upload(1, **changes), [], with_lease=False)
     assert await due_numbers(state, due, age_seconds=100) == ([1] if is_due else [])
+
+
+async def test_what_expires_is_what_the_record_says_can(rig: StateRig) -> None:
+    """Of every kind, in every status it can have: parts are received, finals joined."""
+    state = await rig.open()
+    made = [
+        an_upload(n, kind=kind, status=status, expires_at=1.0)
+        for n, (kind, status) in enumerate(itertools.product(Kind, Status))
+        if (kind, status) != (Kind.PARTIAL, Status.JOINING)
+    ]
+    for upload in made:
+        await state.create(upload, [], with_lease=False)
+    found = await state.list_due(Due.EXPIRED, now=NOW)
+    assert set(found) == {upload.id for upload in made if upload.can_expire}
 
 
 @pytest.mark.parametrize(

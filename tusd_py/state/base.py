@@ -139,14 +139,15 @@ class Due(StrEnum):
     UNSETTLED = "unsettled"
     """Unfinished, of an earlier boot of its host or another generation [sweep-after-change]."""
     UNDECIDED = "undecided"
-    """Received, nobody is asking the gate."""
+    """Received or joining, no live lease: nobody asks the gate, or puts the parts together."""
     TERMINATING = "terminating"
     EXPIRED = "expired"
-    """Receiving, ``expires_at`` has passed, no live lease."""
+    """Receiving or joining, or a complete *partial* upload; ``expires_at`` has passed, no live
+    lease."""
     SILENT = "silent"
     """Receiving, no lease, not changed for the time given, not told as interrupted yet."""
     RETIRED = "retired"
-    """Complete, and finished longer ago than the time given."""
+    """Complete and no partial upload, and finished longer ago than the time given."""
     REFUSED = "refused"
     """Rejected or invalid, and changed longer ago than the time given."""
 
@@ -195,7 +196,8 @@ class UploadState(ABC):
         asked. Then, where the record's generation is the present one, without a lease:
         COMPLETE, REJECTED, INVALID → Seen for APPEND and READ; TERMINATING → Seen for all but
         SWEEP and TERMINATE. READ of a settled record whose lease was let go cleanly, RECEIVING and
-        not full → Seen.
+        not full → Seen. JOINING → Seen for READ and APPEND, whoever holds the lease: nothing of
+        such a record changes by what a client asks, and the joining is not disturbed.
 
         Else the lease is taken if it is free: let go, past its deadline, of an earlier boot, or
         its holder's process on this host is dead. Taking changes lease fields only [lease-only].
@@ -224,7 +226,8 @@ class UploadState(ABC):
     ) -> None:
         """Write the record and its events in one step, renew the lease or, with ``release``, let
         it go in the same step and wake whoever waits. The record's ``master`` becomes the present
-        generation. Raises LeaseGone [commit-in-time]. Durable to the degree the store is set to.
+        generation. What is among an upload's facts stays as it was created, but for length and
+        expiry. Raises LeaseGone [commit-in-time]. Durable to the degree the store is set to.
         """
 
     @abstractmethod
