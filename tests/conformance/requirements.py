@@ -152,6 +152,16 @@ HTTP: Final = {
     "HTTP-FIELDS": "Fields with forbidden characters are 400, too many or too long ones 4xx.",
 }
 
+ONE_SHOT: Final = {
+    "HTTP-RAW": "The body of a PUT, or of a POST that says its type, becomes an upload: 201.",
+    "HTTP-FORM": "Each file of a form becomes an upload; fields before it are its metadata.",
+    "HTTP-FORMBAD": "A form that cannot be read is 400; a file of it counts if it came whole.",
+    "HTTP-FORMBOUND": "A form's files, fields, heads, and texts between them are bounded.",
+    "HTTP-ONETOKEN": "They are under the token's rules, and no byte is stored before.",
+    "HTTP-ONECUT": "What came before a cut is kept, and is gone on with by tus.",
+    "HTTP-ONESIGN": "What bears a sign of a protocol is never taken for one of them.",
+}
+
 BROWSERS: Final = {
     "CORS-PREFLIGHT": "Preflights of every tus method and header succeed without credentials.",
     "CORS-ANSWER": "Every answer, errors too, may be read by scripts of allowed origins.",
@@ -167,4 +177,4 @@ BROWSERS: Final = {
     "SEC-ALIVE": "Nothing that clients do takes the server down.",
 }
 
-REQUIREMENTS: Final = CORE | CREATION | CHECKSUM | CONCATENATION | HTTP | BROWSERS
+REQUIREMENTS: Final = CORE | CREATION | CHECKSUM | CONCATENATION | HTTP | ONE_SHOT | BROWSERS
