@@ -273,8 +273,9 @@ class TestCutBodies:
     async def test_a_lease_that_runs_out_before_the_end_puts_nothing_into_place(
         self, rig: StoreRig
     ) -> None:
-        """The whole body came, and it is right; the right to write is gone."""
-        for pieces in ((SMALL,), (BIG,)):
+        """The whole body came, right or wrong: no verdict is worth anything without the right to
+        write."""
+        for body, said in itertools.product((SMALL, BIG), repeat=2):
             has_time = True
 
             class Late(Script):
@@ -284,8 +285,8 @@ class TestCutBodies:
                     return await super().read()
 
             brake = Brake(has_time=lambda: has_time)  # noqa: B023
-            appending = _appending(Promise(digests=(digest(pieces[0]),)), brake=brake)
-            done = await rig.store.append(appending, Late(*pieces))
+            appending = _appending(Promise(digests=(digest(said),)), brake=brake)
+            done = await rig.store.append(appending, Late(body))
             assert done == Appended(len(BEFORE), StopReason.LEASE_LOST) and _is_untouched(rig)
 
 

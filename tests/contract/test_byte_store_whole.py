@@ -116,6 +116,18 @@ class TestJoining:
         assert done.offset == 4 and isinstance(done.error, StoreError)
         assert done.end is not SourceEnd.COMPLETE and rig.contents(an_id()) == b"0123"
 
+    async def test_parts_of_which_nothing_is_needed_any_more_may_be_gone(
+        self, rig: StoreRig
+    ) -> None:
+        """Those that are copied already, and those of no bytes."""
+        parts = await rig.parts(b"0123", b"", b"456789")
+        await _final(rig)
+        await rig.append(b"0123")
+        for part in parts[:2]:
+            await rig.store.remove(part.upload_id)
+        assert await _join(rig, parts, 4) == Appended(10, SourceEnd.COMPLETE)
+        assert rig.contents(an_id()) == CONTENT
+
     async def test_no_hole_is_made_where_bytes_were_lost(self, rig: StoreRig) -> None:
         """An offset past the end of the file is an error, not a gap of zeros."""
         parts = await rig.parts(b"0123", b"456789")

@@ -290,8 +290,7 @@ class HeldPath:
 
     @property
     def _is_whole(self) -> bool:
-        intake = self._reception.intake
-        is_over = intake.end is SourceEnd.COMPLETE and not intake.overflowed
+        is_over = self._reception.intake.end is SourceEnd.COMPLETE  # an overflow has no end
         return is_over and self._is_held and self._appending.brake.may_write
 
     def _nothing_kept(self) -> Appended:
