@@ -87,6 +87,11 @@ impatient_server = _fixture(
     },
     "Waits for nobody.",
 )
+eager_server = _fixture(
+    "eager_server",
+    {"upload": {"checkpoint_seconds": 0.1}, "store": {"durability": "process"}},
+    "Commits the progress of a body often, and tells it before it is synced.",
+)
 fleeting_server = _fixture(
     "fleeting_server",
     {

@@ -15,6 +15,8 @@ class UploadError(Exception):
     code: ClassVar[str]
     retry_after_seconds: float | None = None
     """When the same request may succeed, where that is known."""
+    offset: int | None = None
+    """How far the upload has come, where that is known and it can be gone on with."""
 
 
 # ------------------------------------------------------------------ what the client wrote

@@ -96,5 +96,5 @@ class Translator(ABC):
         return None
 
     def build_progress(self, asked: Asked, upload: Upload) -> Answer | None:
-        """An interim answer (1xx) that tells a committed offset while the body comes; None: none."""
+        """An interim answer (1xx) that tells a committed offset while the body comes, or None."""
         return None

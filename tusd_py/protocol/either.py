@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from tusd_py.core.commands import ReadOffset, Terminate
+from tusd_py.core.errors import InvalidHeader, UploadError
 from tusd_py.core.ids import UploadId
 from tusd_py.core.upload import Upload
 from tusd_py.protocol.answers import Answer
@@ -41,3 +42,13 @@ class Either(Tus1):
         answer = super().build_offset(asked, upload)
         others = (self._rufh.completeness_of(upload), *self._rufh.limits_of(upload))
         return Answer(answer.status, (*answer.headers, *others))
+
+    def build_error(
+        self, error: UploadError, *, method: str, request_id: str, refusal_status: int | None = None
+    ) -> Answer:
+        """Whoever sends what belongs to a transfer speaks no tus."""
+        if isinstance(error, InvalidHeader):
+            return self._rufh.build_error(error, method=method, request_id=request_id)
+        return super().build_error(
+            error, method=method, request_id=request_id, refusal_status=refusal_status
+        )

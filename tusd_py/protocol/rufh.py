@@ -215,6 +215,10 @@ class Rufh(Translator):
                 headers.extend(self._limit(max_bytes, None))
             case e.UnsupportedMediaType():
                 headers.append((h.ACCEPT_PATCH, h.PARTIAL_UPLOAD))
+            case e.BodyTooLong():
+                pass  # what contradicts its length has come to its end
+            case UploadError(offset=int(offset)):
+                headers.append((h.UPLOAD_OFFSET, h.build_bytes(offset)))
             case _:
                 pass
         return tuple(headers)

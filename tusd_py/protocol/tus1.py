@@ -17,6 +17,7 @@ from tusd_py.protocol import headers as h
 from tusd_py.protocol.answers import Answer, Header, build_refusal
 from tusd_py.protocol.base import Asked, Terms, Translator
 from tusd_py.protocol.digest_fields import parse_checksum
+from tusd_py.protocol.refusals import NO_STORE, Statuses
 
 VERSION: Final = "1.0.0"
 PROTOCOL: Final = "tus1"
@@ -89,14 +90,10 @@ STATUS: Final[Mapping[type[UploadError], int]] = {
 }
 """Every error's status; ``GateRefused`` brings its own, this is what counts where that is none."""
 
-REFUSALS: Final = (e.TokenInvalid, e.VideoMismatch, e.ClientMismatch)
-"""The platform's refusals: an operator may give all of them one status."""
-HEAD_STATUSES: Final = frozenset({401, 403, 404, 405, 412, 423})
+STATUSES: Final = Statuses(STATUS, on_head=frozenset({401, 403, 404, 405, 412, 423}))
 """tus-js-client starts from byte 0 after a HEAD that is answered with anything but 2xx or 423."""
-HEAD_RETRY_SECONDS: Final = 1.0
 
 RESUMABLE: Final[Header] = (h.TUS_RESUMABLE, VERSION)
-NO_STORE: Final[Header] = (h.CACHE_CONTROL, "no-store")
 _DEFERRED: Final[Header] = (h.UPLOAD_DEFER_LENGTH, "1")
 
 
@@ -304,41 +301,15 @@ def build_error(
     error: UploadError, *, method: str, request_id: str, refusal_status: int | None = None
 ) -> Answer:
     """The answer to a request that was not carried out. ``method``: the effective one."""
-    status = status_of(error, refusal_status)
-    retry_seconds = error.retry_after_seconds
-    if method == "HEAD" and status not in HEAD_STATUSES:
-        # Its own status where the operator's is none that a HEAD may have.
-        status = status_of(error, None)
-        if status not in HEAD_STATUSES:
-            status = 423
-            retry_seconds = retry_seconds or HEAD_RETRY_SECONDS
-    headers: list[Header] = [] if method == "OPTIONS" else [RESUMABLE]
-    if retry_seconds is not None:
-        headers.append((h.RETRY_AFTER, h.build_retry_after(retry_seconds)))
-    if status == 401:
-        headers.append((h.WWW_AUTHENTICATE, "Bearer"))
-    if method == "HEAD":
-        headers.append(NO_STORE)
-    headers.extend(_particulars(error))
-    return build_refusal(error, status, tuple(headers), request_id)
-
-
-def status_of(error: UploadError, refusal_status: int | None) -> int:
-    """The status of ``error``; ``refusal_status`` is the operator's for the token refusals."""
-    if refusal_status is not None and isinstance(error, REFUSALS):
-        return refusal_status
-    if isinstance(error, e.GateRefused) and 400 <= error.status <= 599:
-        return error.status
-    # A service may have an error of its own that says more to it, and the same to a client.
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    status, common = STATUSES.judge(error, method=method, refusal_status=refusal_status)
+    version = () if method == "OPTIONS" else (RESUMABLE,)
+    return build_refusal(error, status, (*version, *common, *_particulars(error)), request_id)
 
 
 def _particulars(error: UploadError) -> tuple[Header, ...]:
     match error:
         case e.UnsupportedVersion():
             return ((h.TUS_VERSION, VERSION),)
-        case e.MethodNotAllowed(allowed=allowed):
-            return ((h.ALLOW, ", ".join(allowed)),)
         case e.OffsetMismatch(stored=stored):
             return ((h.UPLOAD_OFFSET, h.build_bytes(stored)),)
         case _:

@@ -4,9 +4,9 @@ import logging
 from dataclasses import replace
 
 from tusd_py.core.commands import AppendBytes, CreateUpload
-from tusd_py.core.errors import BodyTooLong, LengthConflict
+from tusd_py.core.errors import BodyTooLong, GateFailed, LengthConflict, UploadError
 from tusd_py.core.rules import check_completion, move
-from tusd_py.core.upload import Kind, Status, Upload
+from tusd_py.core.upload import GONE, Kind, Status, Upload
 from tusd_py.service.background import Background
 from tusd_py.service.finishing import Finisher
 from tusd_py.service.joining import Joiner
@@ -43,14 +43,20 @@ class Ender:
             except LengthConflict as exc:
                 error = exc
         if received.may_commit:
-            await self._state.commit(lease, judged(upload, command, error), release=True)
+            upload = judged(upload, command, error)
+            await self._state.commit(lease, upload, release=True)
+            note_offset(error, upload)
         if error is not None:
             raise error
         return upload
 
     async def finish(self, held: Held, command: CreateUpload | AppendBytes) -> Upload:
         """Complete the upload. See ``Finisher.finish``."""
-        finished = await self._finisher.finish(held, command.wanted_digests)
+        try:
+            finished = await self._finisher.finish(held, command.wanted_digests)
+        except GateFailed as exc:
+            note_offset(exc, held.upload)
+            raise
         if finished.kind is Kind.PARTIAL:
             self._background.detach(self._joiner.part_completed(finished.id))
         return finished
@@ -65,6 +71,12 @@ class Ender:
                 raise
             upload = replace(upload, length=upload.offset)
         return Held(lease, upload)
+
+
+def note_offset(error: Exception | None, upload: Upload) -> None:
+    """Give ``error`` the offset that was committed: some protocols tell it with refusals too."""
+    if isinstance(error, UploadError) and upload.status not in GONE:
+        error.offset = upload.offset
 
 
 def judged(upload: Upload, command: CreateUpload | AppendBytes, error: Exception | None) -> Upload:

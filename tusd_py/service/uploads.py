@@ -26,7 +26,7 @@ from tusd_py.core.upload import Status, Upload
 from tusd_py.hooks.base import Moment, Question
 from tusd_py.service.background import Background
 from tusd_py.service.creating import Creator
-from tusd_py.service.ending import Ender, judged
+from tusd_py.service.ending import Ender, judged, note_offset
 from tusd_py.service.finishing import Finisher
 from tusd_py.service.joining import Joiner
 from tusd_py.service.keeper import Keeper, keep_on
@@ -119,7 +119,9 @@ class Uploads:
                 await self._store.declare_length(upload.id, plan.length)
         except (UploadError, StoreError) as exc:
             # The record is true and nothing was written: a clean release.
-            await self._state.commit(held.lease, judged(upload, command, exc), release=True)
+            upload = judged(upload, command, exc)
+            await self._state.commit(held.lease, upload, release=True)
+            note_offset(exc, upload)
             raise
         if is_received:
             await body.invite()

@@ -21,6 +21,7 @@ class Interim:
         self._translator = translator
         self._asked = asked
         self._location = location
+        self._told_offset: int | None = None
 
     def created(self, upload: Upload) -> bool:
         early = self._translator.build_early(self._asked, upload, self._location(upload))
@@ -29,6 +30,9 @@ class Interim:
         return self._exchange.is_address_told
 
     def advanced(self, upload: Upload) -> None:
+        if upload.offset == self._told_offset:
+            return  # a lease is renewed also while nothing comes
+        self._told_offset = upload.offset
         progress = self._translator.build_progress(self._asked, upload)
         if progress is not None:
             self._exchange.send_interim(progress)

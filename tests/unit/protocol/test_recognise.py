@@ -95,6 +95,10 @@ def test_a_question_without_a_protocol_carries_nothing_of_a_transfer() -> None:
         with pytest.raises(e.InvalidHeader):
             parse(asked({"Upload-Offset": "0"}, method=method), ID)
         parse(asked({"Upload-Offset": "none"}, method=method), ID)
+    error = e.InvalidHeader("Upload-Offset", "absent in HEAD")
+    assert either.build_error(error, method="HEAD", request_id="r").status == 400
+    unknown = either.build_error(e.UploadUnknown(), method="HEAD", request_id="r")
+    assert (unknown.status, unknown.header("Tus-Resumable")) == (404, "1.0.0")
 
 
 # ------------------------------------------------------------------ anything

@@ -404,6 +404,20 @@ def test_problems_have_the_types_that_are_registered(
     assert (said["code"], said["detail"], said["request_id"]) == (error.code, str(error), "r1")
 
 
+@EVERY
+def test_a_refusal_tells_how_far_the_upload_is(version: int) -> None:
+    """RUFH-OLD-02: where that is known, and it can be gone on with."""
+    error = e.StorageFull()
+    answers = [ALL[version].build_error(error, method="PATCH", request_id="r")]
+    error.offset = 7
+    answers.append(ALL[version].build_error(error, method="PATCH", request_id="r"))
+    finished = e.UploadFinished(7)
+    answers.append(ALL[version].build_error(finished, method="PATCH", request_id="r"))
+    too_long = e.BodyTooLong(room=1, offset=7)
+    answers.append(ALL[version].build_error(too_long, method="PATCH", request_id="r"))
+    assert [answer.header("Upload-Offset") for answer in answers] == [None, "7", "7", None]
+
+
 def test_particular_refusals_carry_what_the_client_needs() -> None:
     """RUFH-LIM-08, RUFH-APP-15, RUFH-CRE-10: what a gate says is the resource's own answer."""
     large = NEW.build_error(e.UploadTooLarge(max_bytes=9), method="POST", request_id="r")
