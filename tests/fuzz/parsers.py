@@ -12,14 +12,18 @@ from multidict import CIMultiDict
 from tusd_py.core import metadata
 from tusd_py.core.errors import (
     ChecksumUnsupported,
+    FormInvalid,
     HeadersTooLarge,
     InvalidHeader,
     InvalidMetadata,
+    NotFound,
+    RangeUnsatisfiable,
 )
 from tusd_py.core.ids import parse_upload_id
-from tusd_py.protocol import digest_fields, structured
+from tusd_py.protocol import digest_fields, oneshot, ranges, representation, structured
 from tusd_py.protocol import headers as h
 from tusd_py.protocol.structured import StructuredFieldError
+from tusd_py.web.form_parts import parse_boundary
 from tusd_py.web.forwarded import PublicAddress
 from tusd_py.web.request_id import choose_request_id
 
@@ -57,6 +61,20 @@ FORWARDED: Final = (
     'for=192.0.2.60;proto=https;host="example.com:80"',
     "for=_a, for=_b; Proto=http ;HOST=example.com",
 )
+MEDIA_TYPES: Final = (
+    *(h.OFFSET_OCTET_STREAM, 'text/plain; charset="utf-8"', "application/x-www-form-urlencoded"),
+    'multipart/form-data; boundary="a b"; charset=utf-8',
+)
+DISPOSITIONS: Final = (
+    "attachment; filename=\"clip.mp4\"; filename*=UTF-8'en'%e2%82%ac.mp4",
+    'form-data; name="file"; filename="a\\"b\\\\c"',
+    "inline; filename=a.b ; x",
+)
+DATES: Final = (
+    *("Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT"),
+    "Sun Nov  6 08:49:37 1994",
+)
+TAGS: Final = ('"a"', 'W/"a", "b"', "*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +110,31 @@ def _location(name: str) -> Callable[[str], object]:
     return parse
 
 
+def _representation(name: str) -> Callable[[str], object]:
+    return lambda text: representation.parse_representation(CIMultiDict({name: text})).values()
+
+
+_CURRENT: Final = ranges.Validators('"a"', 784111777)
+
+
+def _condition(name: str) -> Callable[[str], object]:
+    return lambda text: ranges.judge(CIMultiDict({name: text}), _CURRENT)
+
+
+def _range(name: str) -> Callable[[str], object]:
+    def parse(text: str) -> None:
+        fields = CIMultiDict({h.RANGE: "bytes=1-2", name: text})
+        found = ranges.choose_range(fields, _CURRENT, length=10)
+        assert found is None or 0 <= found.first <= found.last < 10
+
+    return parse
+
+
+def _located(url: str) -> None:
+    found = _BEHIND_PROXY.find(url)
+    assert found is None or parse_upload_id(found) == found
+
+
 PARSERS: Final[dict[str, Parser]] = {
     "a number of bytes": Parser(
         lambda text: h.parse_bytes(h.UPLOAD_OFFSET, text), NUMBERS, (InvalidHeader,)
@@ -114,9 +157,7 @@ PARSERS: Final[dict[str, Parser]] = {
     ),
     "pairs of metadata": Parser(metadata.parse_pairs, METADATA, (InvalidMetadata,)),
     "texts of metadata": Parser(_metadata_texts, METADATA, (InvalidMetadata,)),
-    "a media type": Parser(
-        h.parse_media_type, (h.OFFSET_OCTET_STREAM, 'text/plain; charset="utf-8"')
-    ),
+    "a media type": Parser(h.parse_media_type, MEDIA_TYPES),
     "a bearer token": Parser(h.parse_bearer, ("Bearer a.b.c", "bearer  x ", "Basic Og==")),
     "an upload's id": Parser(parse_upload_id, (AN_ID,)),
     "a request's id": Parser(choose_request_id, ("a-B.0_9", AN_ID)),
@@ -153,4 +194,32 @@ PARSERS: Final[dict[str, Parser]] = {
         lambda text: digest_fields.parse_wanted([text]),
         ("sha-256=10, sha=3, md5=0", *DICTIONARIES),
     ),
+    "a list of trailers": Parser(
+        lambda text: h.announces_trailer(CIMultiDict({h.TRAILER: text}), h.UPLOAD_CHECKSUM),
+        ("Upload-Checksum", "x, upload-checksum"),
+    ),
+    "a type of a file": Parser(_representation(h.CONTENT_TYPE), MEDIA_TYPES),
+    "a coding of a file": Parser(_representation(h.CONTENT_ENCODING), ("gzip", "br, gzip")),
+    "a disposition of a file": Parser(_representation(h.CONTENT_DISPOSITION), DISPOSITIONS),
+    "a name in a path": Parser(
+        oneshot.parse_name, ("clip.mp4", "%e2%82%ac%20a", "..%2fa", "a;b"), (NotFound,)
+    ),
+    "a boundary": Parser(parse_boundary, MEDIA_TYPES, (FormInvalid,)),
+    "an upload's address": Parser(
+        _located,
+        (
+            f"http://a.example:1/files/{AN_ID}",
+            f"/files/{AN_ID}",
+            AN_ID,
+            f"//[::1]/files/{AN_ID}?a#b",
+        ),
+    ),
+    "a range": Parser(
+        _range(h.RANGE), ("bytes=0-4", "bytes=-5", "bytes = 3- , ", "a=0-1"), (RangeUnsatisfiable,)
+    ),
+    "a range under a condition": Parser(_range(h.IF_RANGE), (*TAGS, *DATES)),
+    "tags that must match": Parser(_condition(h.IF_MATCH), TAGS),
+    "tags that must not match": Parser(_condition(h.IF_NONE_MATCH), TAGS),
+    "a date since which": Parser(_condition(h.IF_MODIFIED_SINCE), DATES),
+    "a date until which": Parser(_condition(h.IF_UNMODIFIED_SINCE), DATES),
 }

@@ -42,7 +42,7 @@ _SILENT: Final = logging.Logger("python_multipart.silent", logging.CRITICAL + 1)
 
 def parse_boundary(content_type: str) -> bytes:
     """The boundary that a form's ``Content-Type`` names. Raises FormInvalid."""
-    _, options = parse_options_header(content_type.encode("utf-8", "surrogateescape"))
+    _, options = parse_options_header(content_type.encode("utf-8", "surrogatepass"))
     boundary = options.get(b"boundary", b"")
     if not _BOUNDARY.fullmatch(boundary):
         raise FormInvalid("its Content-Type names no boundary of 1 to 70 characters")
