@@ -1,6 +1,7 @@
 """Bodies in every shape: what arrived is kept, and offsets say exactly how much that was."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -65,6 +66,39 @@ async def test_chunk_extensions_and_trailers_are_no_content(server: Server) -> N
     assert stored_bytes(server, url) == b"1234567890"
 
 
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_chunked_body_may_be_spelled_in_any_way(server: Server, seed: int) -> None:
+    """HTTP-CHUNKED, HTTP-TRAILER, HTTP-PIPELINE: sizes, extensions, trailers and segments as chance
+    has them; the request behind it is the next."""
+    dice = random.Random(seed)
+    data = some_bytes(dice.choice([1, 100, 5_000, 700_000]))
+    body, at = b"", 0
+    while at < len(data):
+        size = dice.randint(1, len(data) // 3 + 1)
+        piece = data[at : at + size]
+        body += dice.choice([b"%x", b"%X", b"%012x"]) % len(piece) + dice.choice(
+            [b"", b" ;a", b";b=c"]
+        )
+        body += b"\r\n" + piece + b"\r\n"
+        at += size
+    body += b"000;z\r\n" + b"X-Trailer: v\r\n" * dice.randint(0, 5) + b"\r\n"
+    url = await new_upload(server, length=len(data))
+    async with connected(url) as wire:
+        await tus.begin_chunked_patch(wire, url, 0)
+        wire.expect_answer("HEAD")
+        sent = body + wire.head("HEAD", url, TUS)
+        while sent:
+            size = dice.choice([1, 5, 1000, 100_000])
+            await wire.send(sent[:size])
+            sent = sent[size:]
+        first, second = await wire.read_response(), await wire.read_response()
+    assert (first.status, first.offset, second.status, second.offset) == (
+        *(204, len(data)),
+        *(200, len(data)),
+    )
+    assert stored_bytes(server, url) == data
+
+
 @pytest.mark.parametrize("piece", [1, 3])
 async def test_a_chunked_body_may_come_byte_by_byte(server: Server, piece: int) -> None:
     """HTTP-CHUNKED: chunk sizes, line ends and content may be torn apart anywhere."""
@@ -80,6 +114,7 @@ async def test_a_chunked_body_may_come_byte_by_byte(server: Server, piece: int) 
     assert stored_bytes(server, url) == b"1234567890abcdefghij"
 
 
+@pytest.mark.parametrize("torn", [False, True])
 @pytest.mark.parametrize(
     "broken",
     [
@@ -89,18 +124,22 @@ async def test_a_chunked_body_may_come_byte_by_byte(server: Server, piece: int) 
         b"ffffffffffffffffff\r\n",
         b"5 5\r\n",
         b"\r\n",
+        b"0\r\nUpload-Checksum : x\r\n\r\n",
     ],
 )
-async def test_a_broken_chunk_is_an_error(server: Server, broken: bytes) -> None:
-    """HTTP-CHUNKED, TUS-CORE-33, HTTP-FRAMING: 400 and the end of the connection; what came
-    before it is kept."""
+async def test_a_broken_chunk_is_an_error(server: Server, broken: bytes, torn: bool) -> None:
+    """HTTP-CHUNKED, TUS-CORE-33, HTTP-FRAMING, HTTP-TRAILER: 400 and the end of the connection;
+    what came before it is kept, also where it came in one piece with it."""
     url = await new_upload(server, length=100)
     async with connected(url) as wire:
         await tus.begin_chunked_patch(wire, url, 0)
-        await wire.send_chunk(b"hello")
-        # HEAD would make the writer let go, so the file is looked at.
-        await until(lambda: len(stored_bytes(server, url)) == 5)
-        await wire.send(broken)
+        if torn:
+            await wire.send_chunk(b"hello")
+            # HEAD would make the writer let go, so the file is looked at.
+            await until(lambda: len(stored_bytes(server, url)) == 5)
+            await wire.send(broken)
+        else:
+            await wire.send(b"5\r\nhello\r\n" + broken)
         answer = await wire.read_response()
         refusal(answer, 400, "ERR_BODY_MALFORMED")
         assert answer.closes and await wire.is_closed()

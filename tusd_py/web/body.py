@@ -6,15 +6,19 @@ while we wait for the client: a slow disk never makes a client too slow.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp.streams import StreamReader
+from multidict import CIMultiDict, CIMultiDictProxy
 
+from tusd_py.protocol.headers import Fields
 from tusd_py.streams import ByteSource, SourceEnd
 
 log = logging.getLogger(__name__)
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+NO_TRAILERS: Final[Fields] = CIMultiDictProxy(CIMultiDict[str]())
 
 
 class BodyBroken(Exception):
@@ -37,6 +41,7 @@ class RequestBody(ByteSource):
         awaits_invitation: bool,
         idle_seconds: float,
         min_bytes_per_second: float,
+        trailers: Callable[[], Fields] = lambda: NO_TRAILERS,
     ) -> None:
         self._content = content
         self._announced = announced_bytes
@@ -44,6 +49,7 @@ class RequestBody(ByteSource):
         self._awaits_invitation = awaits_invitation
         self._idle_seconds = idle_seconds
         self._min_rate = min_bytes_per_second
+        self._trailers = trailers
         self._end: SourceEnd | None = None
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -59,6 +65,13 @@ class RequestBody(ByteSource):
     @property
     def end(self) -> SourceEnd | None:
         return self._end
+
+    @property
+    def trailers(self) -> Fields:
+        """The trailer section: names without regard to case, repeated lines apart. None of it
+        before ``end`` is COMPLETE: read to the end first, also where no byte is missing any more.
+        """
+        return self._trailers() if self._end is SourceEnd.COMPLETE else NO_TRAILERS
 
     @property
     def received_bytes(self) -> int:

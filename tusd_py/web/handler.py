@@ -3,7 +3,7 @@
 What aiohttp's ``RequestHandler`` does not do, and what is done here instead:
 
 * its own error answers carry neither our headers nor our body: ``_make_error_handler``;
-* a broken chunked body leaves its reader waiting for ever: the stream is told (``data_received``);
+* its parser drops trailers, and good bytes before bad ones: ``intake``;
 * a client that closes its sending half is dropped with its answer unsent: ``eof_received``;
 * a refused body is read for a time without bound in bytes, then the connection is closed with bytes
   unread, which makes the kernel send a RST that can destroy the answer: ``linger``.
@@ -18,13 +18,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import web, web_protocol
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
-from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from tusd_py.core.errors import BadRequest, HeadersTooLarge, MethodUnknown, UploadError
-from tusd_py.web.body import BodyBroken
+from tusd_py.web.intake import Intake
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,9 @@ _PRIVATE: Final = (
     "_waiter",
     "_request_count",
     "_force_close",
-    "_upgraded",
+    "_close",
+    "_max_msg_queue_size",
+    "_reading_paused",
 )
 
 
@@ -49,31 +50,21 @@ def check_aiohttp() -> None:
     missing += [
         name for name in ("_make_error_handler", "start") if not hasattr(RequestHandler, name)
     ]
+    if not hasattr(web_protocol, "_ErrInfo"):
+        missing.append("_ErrInfo")
     if missing:
         raise RuntimeError(f"this aiohttp lacks {', '.join(missing)}; install another 3.x version")
 
 
-class Connection(RequestHandler):
+class Connection(Intake):
     """One client connection."""
 
-    __slots__ = (
-        "_discarded",
-        "_gone",
-        "_handle_error",
-        "_has_half_closed",
-        "_is_broken",
-        "_last_payload",
-        "on_lost",
-    )
+    __slots__ = ("_discarded", "_gone", "_handle_error", "_has_half_closed", "on_lost")
 
     def __init__(self, manager: "EdgeServer", **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._handle_error: HandleError = manager.handle_error
-        self._is_broken = False
-        """The parser lost its way: not one byte more is given to it."""
         self._has_half_closed = False
-        self._last_payload: StreamReader | None = None
-        """The body of the request that was parsed last: no other can be incomplete."""
         self._discarded: int | None = None
         """How many bytes may still be thrown away; None while they are parsed."""
         self._gone: asyncio.Future[None] | None = None
@@ -96,7 +87,7 @@ class Connection(RequestHandler):
     @property
     def ends_after_this(self) -> bool:
         """Nothing can follow the request that is being answered."""
-        return self._is_broken or (self._has_half_closed and not self._messages)
+        return (self._is_broken or self._has_half_closed) and not self._messages
 
     @property
     def has_more(self) -> bool:
@@ -109,18 +100,7 @@ class Connection(RequestHandler):
         if self._discarded is not None:
             self._discard(len(data))
             return
-        if self._is_broken:
-            return
         super().data_received(data)
-        if not self._messages:
-            return
-        message, payload = self._messages[-1]
-        if hasattr(message, "should_close"):
-            self._last_payload = payload
-            return
-        # Every error of the parser, also in the middle of a body, comes as a message of its own.
-        self._is_broken = True
-        self._end_open_body(BodyBroken())
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """The client has nothing more to send. True keeps our half open for its answers."""
@@ -136,11 +116,6 @@ class Connection(RequestHandler):
         self._set_gone()
         if self.on_lost is not None:
             self.on_lost()
-
-    def _end_open_body(self, exc: Exception) -> None:
-        stream = self._last_payload  # the one before it is at its end, or this had not been parsed
-        if stream is not None and not stream.is_eof() and stream.exception() is None:
-            stream.set_exception(exc)
 
     # ------------------------------------------------------------------ answers
 
@@ -231,7 +206,14 @@ class EdgeServer(web.Server):
     """Makes a ``Connection`` of each connection, with the settings on purpose."""
 
     def __init__(self, handle: Handle, handle_error: HandleError, **kwargs: Any) -> None:
-        super().__init__(handle, handler_cancellation=False)
+        async def handle_and_forget(request: web.BaseRequest) -> Any:
+            try:
+                return await handle(request)
+            finally:
+                if isinstance(request.protocol, Connection):
+                    request.protocol.forget(request.content)
+
+        super().__init__(handle_and_forget, handler_cancellation=False)
         self.handle_error = handle_error
         self._connection_kwargs = kwargs
 

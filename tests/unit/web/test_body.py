@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 from aiohttp.streams import StreamReader
+from multidict import CIMultiDict
 
 from tusd_py.streams import SourceEnd
 from tusd_py.web.body import CONTINUE, RequestBody, salvage
@@ -66,6 +67,28 @@ async def test_a_salvaged_stream_keeps_its_error() -> None:
     content.set_exception(error)
     assert salvage(content) == b"abc"
     assert content.exception() is error
+
+
+async def test_trailers_are_told_when_the_body_is_at_its_end() -> None:
+    """HTTP-TRAILER: not while its bytes are read, nor where it broke off."""
+    fields = CIMultiDict([("Upload-Checksum", "sha1 a"), ("A", "1"), ("a", "2")])
+    content = a_stream()
+    body = a_body(content, trailers=lambda: fields)
+    content.feed_data(b"abc")
+    content.feed_eof()
+    assert (await body.read(), list(body.trailers.getall("upload-checksum", []))) == (b"abc", [])
+    assert (await body.read(), body.end) == (b"", SourceEnd.COMPLETE)
+    assert body.trailers.getall("upload-checksum", []) == ["sha1 a"]
+    assert body.trailers.getall("A", []) == ["1", "2"]
+    cut = a_body(content := a_stream(), trailers=lambda: fields)
+    content.set_exception(ConnectionResetError())
+    assert (await cut.read(), cut.trailers.getall("A", [])) == (b"", [])
+
+
+async def test_a_body_has_no_trailers_where_nobody_says_so() -> None:
+    body = a_body(content := a_stream())
+    content.feed_eof()
+    assert (await body.read(), body.trailers.getall("A", ["none"])) == (b"", ["none"])
 
 
 async def test_an_invitation_is_sent_once_and_only_where_it_is_awaited() -> None:

@@ -174,12 +174,10 @@ async def test_an_idle_client_that_half_closes_is_let_go(rig: Rig, wire: Wire) -
 async def test_a_broken_chunk_ends_the_body_and_the_connection(rig: Rig, wire: Wire) -> None:
     """HTTP-CHUNKED: an error, not an end, and one answer only."""
     path = await rig.an_upload(wire)
-    await wire.send_head(
-        "PATCH", path, {**PATCH, "Upload-Offset": "0", "Transfer-Encoding": "chunked"}
-    )
-    await wire.send_chunk(b"abc")
-    await rig.uploads.began.wait()
-    await wire.send(b"zzz\r\n" + HIDDEN % path.encode())
+    headers = {**PATCH, "Upload-Offset": "0", "Transfer-Encoding": "chunked"}
+    begun = wire.head("PATCH", path, headers) + b"3\r\nabc\r\n"
+    wire.expect_answer("PATCH")
+    await wire.send(begun + b"zzz\r\n" + HIDDEN % path.encode())
     answer = await wire.read_response()
     assert (answer.status, answer.closes) == (400, True)
     assert json.loads(answer.body)["code"] == "ERR_BODY_MALFORMED"

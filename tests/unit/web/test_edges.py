@@ -29,7 +29,7 @@ async def test_what_a_slow_reader_had_not_taken_survives_a_reset(rig: Rig, wire:
     await wire.send(b"x" * 100_000)
     (connection,) = rig.connections()
     # One more read was outstanding when the pause began; the rest waits in the buffer.
-    await until(lambda: connection._last_payload.total_bytes == 100_010)  # type: ignore[union-attr]
+    await until(lambda: connection._last_payload.total_bytes == 100_010)
     await wire.reset()
     await rig.lost()
     rig.uploads.pause.set()
