@@ -311,6 +311,23 @@ async def test_a_join_makes_its_moves_end_where_blocks_do(
     assert [at for at, _ in moves] == [MIB + 1, 16 * MIB, 32 * MIB]
 
 
+async def test_a_cancelled_join_ends_after_the_move_under_way(rig: DiskRig) -> None:
+    """Not after all that its turn would have had time for."""
+    parts = await rig.parts(*[b"0123"] * 5)
+    await rig.store.prepare(facts(length=None))
+    appending = Appending(an_id(), 0, 20, Brake())
+    with rig.slow_writes() as gate:
+        join = asyncio.create_task(rig.store.join(appending, parts))
+        await gate.reached()
+        join.cancel()
+        await asyncio.sleep(0)
+        gate.open()
+        with pytest.raises(asyncio.CancelledError):
+            await join
+    assert appending.offset == 4 and rig.contents(an_id()) == b"0123"
+    assert not await asyncio.to_thread(_open_files, ".bin")
+
+
 async def test_no_descriptor_is_left_by_a_join(rig: DiskRig) -> None:
     """Whole, failed, or stopped."""
     parts = await rig.parts(b"0123", b"45")
