@@ -9,19 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.shelf import FileBytes, MemoryBytes, finished
 from tests.support.wire import Hangup, Wire
-from tests.unit.web.files import (
-    FILE,
-    LOOPS,
-    FileBytes,
-    FileRig,
-    MemoryBytes,
-    finished,
-    read_slowly,
-    run_on,
-    shelve,
-    shelved,
-)
+from tests.unit.web.files import FILE, LOOPS, FileRig, read_slowly, run_on, shelve, shelved
 from tests.unit.web.rig import until
 from tusd_py.core.ids import UploadId
 from tusd_py.stores.base import StoreError
@@ -73,9 +63,9 @@ def test_a_file_comes_as_it_is_and_the_connection_goes_on(
                 assert answer.body == BIG
             assert await wire.is_usable()
             assert rig.ended == [("download", End.WHOLE, len(BIG))] * 2
-            assert all(one.is_closed for one in rig.shelf.opened)  # type: ignore[attr-defined]
+            assert all(one.is_closed for one in rig.shelf.opened)
             if in_kernel:
-                assert [one.reads for one in rig.shelf.opened] == [0, 0]  # type: ignore[attr-defined]
+                assert [one.reads for one in rig.shelf.opened] == [0, 0]
 
     run_on(loop, scenario())
 
@@ -102,7 +92,7 @@ def test_what_is_asked_behind_a_download_is_answered_behind_it(
             assert (third.status, third.body) == (206, BIG[5:10])
             assert fourth.headers["Content-Type"] == "application/json"
             if in_kernel:
-                assert [one.reads for one in rig.shelf.opened] == [0, 0, 0]  # type: ignore[attr-defined]
+                assert [one.reads for one in rig.shelf.opened] == [0, 0, 0]
 
     run_on(loop, scenario())
 
@@ -136,7 +126,7 @@ async def test_a_get_by_override_has_no_content_on_the_wire_of_a_head(
         answer = await wire.request("HEAD", FILE, {"X-HTTP-Method-Override": "GET"})
         assert (answer.status, answer.body) == (200, b"")
         assert await wire.is_usable()
-        assert [one.is_closed for one in rig.shelf.opened] == [True]  # type: ignore[attr-defined]
+        assert [one.is_closed for one in rig.shelf.opened] == [True]
         events = await wire.request("HEAD", FILE + "/events", {"X-HTTP-Method-Override": "GET"})
         assert (events.status, events.body) == (200, b"")
         assert await wire.is_usable()
@@ -175,7 +165,7 @@ def test_a_client_that_takes_nothing_is_cut_off(
             await until(lambda: rig.ended != [])
             assert [(kind, end) for kind, end, _ in rig.ended] == [("download", End.CUT)]
             await rig.site.edge.wait_until_idle()
-            assert rig.shelf.opened[0].is_closed  # type: ignore[attr-defined]
+            assert rig.shelf.opened[0].is_closed
             await until(lambda: rig.connections() == [])
             wire.expect_answer("GET")
             with pytest.raises(Hangup):
@@ -219,7 +209,7 @@ def test_a_client_that_goes_ends_its_download_at_once(
                 await wire.reset()
             await rig.site.edge.wait_until_idle()
             assert [end for _, end, _ in rig.ended] == [End.CUT] * 5
-            assert all(one.is_closed for one in rig.shelf.opened)  # type: ignore[attr-defined]
+            assert all(one.is_closed for one in rig.shelf.opened)
 
     run_on(loop, scenario())
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -237,7 +227,7 @@ def test_a_stop_cuts_downloads_soon(loop: str, in_kernel: bool, tmp_path: Path) 
             async with asyncio.timeout(5):
                 await rig.site.stop(30.0)
             assert [end for _, end, _ in rig.ended] == [End.CUT]
-            assert rig.shelf.opened[0].is_closed  # type: ignore[attr-defined]
+            assert rig.shelf.opened[0].is_closed
             wire.expect_answer("GET")
             with pytest.raises(Hangup):
                 await wire.read_response()
@@ -257,7 +247,7 @@ def test_a_request_that_is_cancelled_leaves_nothing_open(
             shelve(rig, BIG, tmp_path, in_kernel=in_kernel)
             await begun(rig)
             await rig.site.edge.cancel_all(5.0)
-            assert rig.shelf.opened[0].is_closed  # type: ignore[attr-defined]
+            assert rig.shelf.opened[0].is_closed
             assert [end for _, end, _ in rig.ended] == [End.CUT]
 
     run_on(loop, scenario())
@@ -276,7 +266,7 @@ async def test_what_fails_on_the_way_cuts_the_connection(
             await wire.request("GET", FILE)
         assert b"HTTP/1.1" not in seen.value.received
         assert [end for _, end, _ in rig.ended] == [End.FAILED]
-        assert rig.shelf.opened[0].is_closed  # type: ignore[attr-defined]
+        assert rig.shelf.opened[0].is_closed
     assert [record.msg for record in caplog.records if record.levelno >= logging.ERROR] == [
         "stream_failed"
     ]
@@ -338,7 +328,7 @@ async def test_a_refusal_is_no_stream(tmp_path: Path) -> None:
         assert (answer.status, answer.headers["ETag"]) == (304, tag)
         assert "Content-Length" not in answer.headers
         assert await wire.is_usable()
-        assert [one.is_closed for one in rig.shelf.opened] == [True] * 4  # type: ignore[attr-defined]
+        assert [one.is_closed for one in rig.shelf.opened] == [True] * 4
 
 
 async def test_a_thread_is_waited_for_however_often_one_is_cancelled() -> None:
