@@ -1,4 +1,4 @@
-"""What is owed to clients, one sentence each: tus 1.0.0 first, then HTTP, browsers, security.
+"""What is owed to clients, one sentence each: tus, its successor, HTTP, browsers, security.
 
 The docstring of a test in this directory names the rows it shows. Numbers that the protocol's
 text only mentions, and extensions that are not offered, have no row.
@@ -128,6 +128,111 @@ CONCATENATION: Final = {
     "TUS-CAT-18": "A list with something that is no partial upload of the client is 400.",
 }
 
+RUFH_STATE: Final = {
+    "RUFH-RES-01": "An upload has an address of its own, apart from where it was begun.",
+    "RUFH-RES-02": "A complete upload can be asked for a while, by who lost the last answer.",
+    "RUFH-RES-03": "Addresses are never used twice.",
+    "RUFH-OFF-01": "An offset never decreases.",
+    "RUFH-OFF-02": "Where stored bytes were lost the upload is gone.",
+    "RUFH-OFF-03": "Upload-Offset that is no non-negative Integer is not seen.",
+    "RUFH-OFF-04": "What an offset told of need never be sent again.",
+    "RUFH-CMP-01": "Nothing is added to what is complete.",
+    "RUFH-CMP-02": "Upload-Complete that is no Boolean is not seen.",
+    "RUFH-CMP-03": "It is complete when the client said so and all came; the length says nothing.",
+    "RUFH-CMP-04": "A request that broke off completes nothing.",
+    "RUFH-LEN-01": "Two lengths in one request are the same.",
+    "RUFH-LEN-02": "So are those of different requests.",
+    "RUFH-LEN-03": "Upload-Length that is no non-negative Integer is not seen.",
+    "RUFH-LEN-04": "A length is kept from the request that tells it, in either way.",
+    "RUFH-LEN-05": "No offset passes the length; an upload that tries is gone.",
+    "RUFH-LEN-06": "Lengths that contradict are a problem of their own type.",
+    "RUFH-LIM-01": "Limits are announced in Upload-Limit.",
+    "RUFH-LIM-02": "They do not get worse while an upload goes on.",
+    "RUFH-LIM-03": "No request is too small: nothing, and the end, may always be sent.",
+    "RUFH-LIM-04": "OPTIONS tells the limits.",
+    "RUFH-LIM-05": "Without any it says min-size=0.",
+    "RUFH-LIM-06": "OPTIONS of the whole server tells them too.",
+    "RUFH-LIM-07": "What OPTIONS tells is no better than what is applied.",
+    "RUFH-LIM-08": "A 413 tells the limits.",
+    "RUFH-LIM-09": "What is too long is not begun, and what gets too long not gone on with.",
+}
+
+RUFH_REQUESTS: Final = {
+    "RUFH-CRE-01": "A creation is told early, by a 104, that it can be gone on with.",
+    "RUFH-CRE-02": "That 104 tells the address.",
+    "RUFH-CRE-03": "And the limits.",
+    "RUFH-CRE-04": "A whole file in one request is answered as the endpoint answers.",
+    "RUFH-CRE-05": "A beginning is answered with the address.",
+    "RUFH-CRE-06": "And the limits.",
+    "RUFH-CRE-07": "With 201.",
+    "RUFH-CRE-08": "Further 104s tell how far it has come.",
+    "RUFH-CRE-09": "The address is the same in all answers to one request.",
+    "RUFH-CRE-10": "The answer says whether the upload is complete.",
+    "RUFH-CRE-11": "After a cut as much as possible is kept, for who knows the address.",
+    "RUFH-CRE-12": "Nothing may be sent: for an address, or as an empty file.",
+    "RUFH-CRE-13": "Content-Type, -Encoding and -Disposition describe the file.",
+    "RUFH-HED-01": "HEAD tells Upload-Offset.",
+    "RUFH-HED-02": "And Upload-Complete.",
+    "RUFH-HED-03": "And Upload-Length where it is known.",
+    "RUFH-HED-04": "And Upload-Limit.",
+    "RUFH-HED-05": "And that nobody may cache it.",
+    "RUFH-HED-06": "It leads nowhere else.",
+    "RUFH-HED-07": "GET tells the same; what is not there is 404.",
+    "RUFH-APP-01": "PATCH adds its content at the offset.",
+    "RUFH-APP-02": "Of one that breaks off as much as possible is kept, without gaps.",
+    "RUFH-APP-03": "Another offset than the upload's is 409.",
+    "RUFH-APP-04": "That says that the upload is not complete by it.",
+    "RUFH-APP-05": "And tells the right offset.",
+    "RUFH-APP-06": "As a problem of its own type.",
+    "RUFH-APP-07": "The one that completes is answered like a creation with everything in it.",
+    "RUFH-APP-08": "And says that it is complete.",
+    "RUFH-APP-09": "One that does not is 2xx and says that it is not.",
+    "RUFH-APP-10": "The last answer is given again to who lost it.",
+    "RUFH-APP-11": "104s tell how far it has come.",
+    "RUFH-APP-12": "They have no Location.",
+    "RUFH-APP-13": "The answer says whether the upload is complete.",
+    "RUFH-APP-14": "The end may come without content.",
+    "RUFH-APP-15": "Another media type is 415; no offset, or nothing of the end, is 400.",
+    "RUFH-DEL-01": "DELETE removes the upload: 204.",
+    "RUFH-DEL-02": "What is under way ends before that is answered.",
+    "RUFH-DEL-03": "It leads nowhere else.",
+    "RUFH-CON-01": "Requests that meet do no harm.",
+    "RUFH-CON-02": "An offset that HEAD told is taken by the next append.",
+    "RUFH-CON-03": "A newer request ends the one before it.",
+    "RUFH-104-01": "A 104 does not replace 100 Continue.",
+    "RUFH-COD-01": "Content codings are part of the file: coded bytes are counted and kept.",
+    "RUFH-COD-02": "Transfer codings are not.",
+    "RUFH-DIG-01": "A file that does not match its Repr-Digest has failed.",
+    "RUFH-DIG-02": "A Repr-Digest that is wanted is told once the file is complete.",
+    "RUFH-DIG-03": "Of a part of it none is told.",
+    "RUFH-DIG-04": "Content that does not match its Content-Digest is not added.",
+    "RUFH-PRB-01": "A wrong offset's problem names the right one and the wrong one.",
+    "RUFH-SEC-01": "Addresses cannot be guessed, and rights are asked for.",
+    "RUFH-SEC-02": "What describes the file is verified or cleaned.",
+    "RUFH-SEC-03": "Rights and bounds count for the last request too.",
+    "RUFH-SEC-04": "Who trickles is ended.",
+    "RUFH-VER-01": "No 104 where the request names no version, or another one.",
+    "RUFH-VER-02": "A 104 names the version.",
+}
+
+RUFH_VERSIONS: Final = {
+    "RUFH-OLD-01": "3 says Upload-Incomplete, the other way round, and need not at the end.",
+    "RUFH-OLD-02": "3 to 6: every answer to who sends tells the offset while it can go on.",
+    "RUFH-OLD-03": "3 to 6: what succeeds and does not complete is 201 and says so.",
+    "RUFH-OLD-04": "3 to 6: what is complete is 201 and never says otherwise.",
+    "RUFH-OLD-05": "3 to 6: HEAD is 204.",
+    "RUFH-OLD-06": "HEAD and DELETE with an offset, or with the end, are 400; in 6 with a length.",
+    "RUFH-OLD-07": "3 to 6: what is not there is 404.",
+    "RUFH-OLD-08": "A wrong offset is 409, and tells the right one.",
+    "RUFH-OLD-09": "3 to 7: DELETE is 204.",
+    "RUFH-OLD-10": "6 and 7: PATCH has its own media type; before, any or none.",
+    "RUFH-OLD-11": "6: HEAD tells the length, and the time that is left as expires.",
+    "RUFH-OLD-12": "5 and 6: the last request tells the length; one that differs is 400.",
+    "RUFH-OLD-13": "6 and 7: a complete upload refuses appends, and is not changed.",
+    "RUFH-OLD-14": "104s come in the version asked for; from 5 on also with progress.",
+    "RUFH-OLD-15": "7: answers to appends say whether it is complete; OPTIONS tells limits.",
+}
+
 HTTP: Final = {
     "HTTP-SAFE": "HEAD and GET change nothing.",
     "HTTP-HEADBODY": "Answers to HEAD, and 204s, have no content on the wire.",
@@ -177,4 +282,15 @@ BROWSERS: Final = {
     "SEC-ALIVE": "Nothing that clients do takes the server down.",
 }
 
-REQUIREMENTS: Final = CORE | CREATION | CHECKSUM | CONCATENATION | HTTP | ONE_SHOT | BROWSERS
+REQUIREMENTS: Final = (
+    CORE
+    | CREATION
+    | CHECKSUM
+    | CONCATENATION
+    | RUFH_STATE
+    | RUFH_REQUESTS
+    | RUFH_VERSIONS
+    | HTTP
+    | ONE_SHOT
+    | BROWSERS
+)

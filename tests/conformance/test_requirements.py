@@ -10,7 +10,9 @@ import pytest
 from tests.conformance.requirements import REQUIREMENTS
 
 HERE = Path(__file__).parent
-ID = re.compile(r"\b(?:TUS-[A-Z]{3,4}-\d\d|(?:HTTP|CORS|SEC)-[A-Z0-9]{2,})\b")
+ID = re.compile(
+    r"\b(?:TUS-[A-Z]{3,4}-\d\d|RUFH-(?:[A-Z]{3}|104)-\d\d|(?:HTTP|CORS|SEC)-[A-Z0-9]{2,})\b"
+)
 
 
 def documented_tests() -> Iterator[tuple[str, str]]:

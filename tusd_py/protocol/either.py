@@ -8,7 +8,7 @@ from tusd_py.core.ids import UploadId
 from tusd_py.core.upload import Upload
 from tusd_py.protocol.answers import Answer
 from tusd_py.protocol.base import Asked, Terms
-from tusd_py.protocol.rufh import Rufh, check_question
+from tusd_py.protocol.rufh import Rufh, check_question, digests_of
 from tusd_py.protocol.rufh_versions import NEWEST
 from tusd_py.protocol.tus1 import Tus1
 
@@ -40,7 +40,8 @@ class Either(Tus1):
 
     def build_offset(self, asked: Asked, upload: Upload) -> Answer:
         answer = super().build_offset(asked, upload)
-        others = (self._rufh.completeness_of(upload), *self._rufh.limits_of(upload))
+        rufh = self._rufh
+        others = (rufh.completeness_of(upload), *rufh.limits_of(upload), *digests_of(asked, upload))
         return Answer(answer.status, (*answer.headers, *others))
 
     def build_error(

@@ -136,13 +136,13 @@ class Rufh(Translator):
         """201 also for a whole upload: that is what the resource it was sent to has to say."""
         limits = () if upload.is_complete else self.limits_of(upload)
         headers = (self._named, (h.LOCATION, location), *self._state_of(upload), *limits)
-        return Answer(201, (*headers, *_digests_of(asked, upload)))
+        return Answer(201, (*headers, *digests_of(asked, upload)))
 
     def build_appended(self, asked: Asked, upload: Upload) -> Answer:
         """What completes an upload is answered like a creation that does: 201 without Location
         means the address that was asked."""
         status = 201 if upload.is_complete else self.row.part_status
-        headers = (self._named, *self._state_of(upload), *_digests_of(asked, upload))
+        headers = (self._named, *self._state_of(upload), *digests_of(asked, upload))
         return Answer(status, headers)
 
     def build_terminated(self, asked: Asked) -> Answer:
@@ -153,7 +153,7 @@ class Rufh(Translator):
         headers = [self._named, *self._state_of(upload), *self.limits_of(upload)]
         if upload.length is not None:
             headers.append((h.UPLOAD_LENGTH, h.build_bytes(upload.length)))
-        return Answer(204, (*headers, *_digests_of(asked, upload), NO_STORE))
+        return Answer(204, (*headers, *digests_of(asked, upload), NO_STORE))
 
     def build_early(self, asked: Asked, upload: Upload, location: str) -> Answer | None:
         if not self._may_interrupt(asked):
@@ -291,7 +291,7 @@ def _promise(asked: Asked) -> Promise | None:
     return Promise(digests=digests, trailer=trailer)
 
 
-def _digests_of(asked: Asked, upload: Upload) -> tuple[Header, ...]:
+def digests_of(asked: Asked, upload: Upload) -> tuple[Header, ...]:
     """What was wanted to be known of the whole file, as far as it is known."""
     wanted = parse_wanted(asked.fields.getall(h.WANT_REPR_DIGEST, []))
     known = [
