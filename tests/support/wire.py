@@ -178,6 +178,20 @@ class Wire:
                 interim.append(response)
         return _with_body(response, response.body, tuple(interim))
 
+    async def read_stream_head(self, *, seconds: float = ANSWER_SECONDS) -> Response:
+        """The head of the next answer, whose chunks are then read one by one: ``read_chunk``."""
+        method = self._methods.popleft()
+        async with asyncio.timeout(seconds):
+            response = await self._read_head()
+        if method == "HEAD" or response.headers.get("Transfer-Encoding") != "chunked":
+            raise WireError(f"no stream: {response}")
+        return response
+
+    async def read_chunk(self, *, seconds: float = ANSWER_SECONDS) -> bytes:
+        """The next chunk of a stream; empty at its end."""
+        async with asyncio.timeout(seconds):
+            return await self._read_chunk()
+
     async def read_continue(self, *, seconds: float = ANSWER_SECONDS) -> Response | None:
         """None when ``100 Continue`` comes, else the final answer that came instead of it."""
         response = await self.read_any(seconds=seconds)
@@ -324,18 +338,23 @@ class Wire:
 
     async def _read_chunks(self) -> bytes:
         body = bytearray()
-        while True:
-            line = await self._line()
-            match = CHUNK_LINE.fullmatch(line)
-            if match is None:
-                raise WireError(f"no chunk size: {line[:200]!r}")
-            size = int(match[1], 16)
-            if size == 0:
-                await self._read_fields()
-                return bytes(body)
-            body += await self._exactly(size)
-            if await self._exactly(2) != b"\r\n":
-                raise WireError("a chunk is longer than it says")
+        while chunk := await self._read_chunk():
+            body += chunk
+        return bytes(body)
+
+    async def _read_chunk(self) -> bytes:
+        line = await self._line()
+        match = CHUNK_LINE.fullmatch(line)
+        if match is None:
+            raise WireError(f"no chunk size: {line[:200]!r}")
+        size = int(match[1], 16)
+        if size == 0:
+            await self._read_fields()
+            return b""
+        chunk = await self._exactly(size)
+        if await self._exactly(2) != b"\r\n":
+            raise WireError("a chunk is longer than it says")
+        return chunk
 
 
 @asynccontextmanager

@@ -64,6 +64,7 @@ class FileRig:
     site: Site
     shelf: Shelf
     access: SomeAccess
+    uploads: MemoryUploads
     ended: list[tuple[str, End, int]] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
 
@@ -91,7 +92,7 @@ async def shelved(
     watch: dict[str, Any] | None = None,
 ) -> AsyncIterator[FileRig]:
     """A site with these settings on a free port, an empty shelf behind it; stopped at the end."""
-    shelf, access = Shelf(), SomeAccess()
+    shelf, access, uploads = Shelf(), SomeAccess(), MemoryUploads()
     ended: list[tuple[str, End, int]] = []
 
     async def ready() -> dict[str, bool]:
@@ -104,11 +105,9 @@ async def shelved(
         watch=WatchSettings.model_validate({"poll_seconds": 0.1} | (watch or {})),
         count=lambda kind, end, count: ended.append((kind, end, count)),
     )
-    parts = SiteParts(
-        uploads=MemoryUploads(), access=access, ready=ready, now=time.time, reading=reading
-    )
+    parts = SiteParts(uploads=uploads, access=access, ready=ready, now=time.time, reading=reading)
     site = await start_site(parts, HttpSettings.model_validate({"port": 0} | (http or {})))
-    rig = FileRig(site=site, shelf=shelf, access=access, ended=ended)
+    rig = FileRig(site=site, shelf=shelf, access=access, uploads=uploads, ended=ended)
     try:
         yield rig
     finally:
