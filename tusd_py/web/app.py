@@ -184,6 +184,7 @@ class Edge:
                 awaits_invitation=expects,
                 idle_seconds=settings.body_idle_seconds,
                 min_bytes_per_second=settings.min_bytes_per_second,
+                trailers=lambda: connection.trailers_of(request.content),
             ),
             announced_bytes=announced,
         )
