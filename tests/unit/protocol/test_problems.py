@@ -17,7 +17,7 @@ NEW = Rufh(terms(), NEWEST)
 
 def all_errors(of: type[UploadError] = UploadError) -> Iterator[type[UploadError]]:
     for error in of.__subclasses__():
-        if error.__module__ == e.__name__:
+        if error.__module__.startswith(e.__name__):
             yield error
         yield from all_errors(error)
 

@@ -74,7 +74,7 @@ def an_upload(**changes: object) -> Upload:
 
 def all_errors(of: type[UploadError] = UploadError) -> Iterator[type[UploadError]]:
     for error in of.__subclasses__():
-        if error.__module__ == e.__name__:
+        if error.__module__.startswith(e.__name__):
             yield error
         yield from all_errors(error)
 
