@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from tests.fuzz.parsers import AN_ID
-from tests.fuzz.texts import damage
+from tests.fuzz.texts import damage, dice
 from tests.unit.protocol.rig import ID, an_upload, terms
 from tusd_py.core.commands import AppendBytes, CreateUpload
 from tusd_py.core.errors import UploadError
@@ -29,6 +29,8 @@ pytestmark = pytest.mark.fuzz
 Line = tuple[str, str]
 
 PART: Final = f"http://a.example/files/{AN_ID}"
+FOREIGN: Final = f"final;http://\udcff/files/{AN_ID} http://ü/files/{AN_ID}"
+"""Its addresses are found, whatever their host; and a byte of it is no UTF-8."""
 VALUES: Final[dict[str, tuple[str, ...]]] = {
     h.TUS_RESUMABLE: ("1.0.0", "0.2.2"),
     h.CONTENT_TYPE: (
@@ -43,7 +45,10 @@ VALUES: Final[dict[str, tuple[str, ...]]] = {
         *("sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=", "crc32c AAAAAA=="),
         "sha1 YWFmNGM2MWRkY2M1ZThhMmRhYmVkZTBmM2I0ODJjZDlhZWE5NDM0ZA==",
     ),
-    h.UPLOAD_CONCAT: ("partial", f"final;{PART} /files/{AN_ID}", f"final;{AN_ID}"),
+    h.UPLOAD_CONCAT: (
+        *("partial", f"final;{PART} /files/{AN_ID}", f"final;{AN_ID}"),
+        FOREIGN,
+    ),
     h.TRAILER: (h.UPLOAD_CHECKSUM, f"{h.CONTENT_DIGEST}, X"),
     h.UPLOAD_COMPLETE: ("?1", "?0"),
     h.UPLOAD_INCOMPLETE: ("?1", "?0"),
@@ -61,37 +66,64 @@ VALUES: Final[dict[str, tuple[str, ...]]] = {
     h.HOST: ("a.example", "a.example:8080"),
 }
 """Values of all fields that a translator looks at."""
-TEMPLATES: Final[tuple[tuple[Line, ...], ...]] = (
-    ((h.TUS_RESUMABLE, "1.0.0"), (h.UPLOAD_LENGTH, "10"), (h.UPLOAD_METADATA, "filename YQ==")),
+TEMPLATES: Final[tuple[tuple[str, tuple[Line, ...]], ...]] = (
     (
-        (h.TUS_RESUMABLE, "1.0.0"),
-        (h.CONTENT_TYPE, h.OFFSET_OCTET_STREAM),
-        (h.UPLOAD_OFFSET, "4"),
-        (h.UPLOAD_CHECKSUM, "crc32c AAAAAA=="),
+        "POST",
+        ((h.TUS_RESUMABLE, "1.0.0"), (h.UPLOAD_LENGTH, "10"), (h.UPLOAD_METADATA, "filename YQ==")),
     ),
     (
-        (h.TUS_RESUMABLE, "1.0.0"),
-        (h.CONTENT_TYPE, h.OFFSET_OCTET_STREAM),
-        (h.UPLOAD_OFFSET, "4"),
-        (h.TRAILER, h.UPLOAD_CHECKSUM),
-    ),
-    ((h.TUS_RESUMABLE, "1.0.0"), (h.UPLOAD_CONCAT, f"final;{PART} {PART}")),
-    (
-        (h.UPLOAD_COMPLETE, "?0"),
-        (h.UPLOAD_DRAFT_INTEROP_VERSION, "8"),
-        (h.CONTENT_TYPE, "video/mp4"),
-        (h.CONTENT_DISPOSITION, 'attachment; filename="clip.mp4"'),
+        "PATCH",
+        (
+            (h.TUS_RESUMABLE, "1.0.0"),
+            (h.CONTENT_TYPE, h.OFFSET_OCTET_STREAM),
+            (h.UPLOAD_OFFSET, "4"),
+            (h.UPLOAD_CHECKSUM, "crc32c AAAAAA=="),
+        ),
     ),
     (
-        (h.UPLOAD_COMPLETE, "?1"),
-        (h.UPLOAD_OFFSET, "4"),
-        (h.CONTENT_TYPE, h.PARTIAL_UPLOAD),
-        (h.TRAILER, h.CONTENT_DIGEST),
+        "PATCH",
+        (
+            (h.TUS_RESUMABLE, "1.0.0"),
+            (h.CONTENT_TYPE, h.OFFSET_OCTET_STREAM),
+            (h.UPLOAD_OFFSET, "4"),
+            (h.TRAILER, h.UPLOAD_CHECKSUM),
+        ),
     ),
-    ((h.UPLOAD_INCOMPLETE, "?1"), (h.UPLOAD_DRAFT_INTEROP_VERSION, "3"), (h.UPLOAD_OFFSET, "4")),
-    ((h.CONTENT_TYPE, "multipart/form-data; boundary=x"), (h.HOST, "a.example")),
-    (),
+    ("POST", ((h.TUS_RESUMABLE, "1.0.0"), (h.UPLOAD_CONCAT, f"final;{PART} {PART}"))),
+    ("POST", ((h.TUS_RESUMABLE, "1.0.0"), (h.UPLOAD_CONCAT, FOREIGN))),
+    (
+        "POST",
+        (
+            (h.UPLOAD_COMPLETE, "?0"),
+            (h.UPLOAD_DRAFT_INTEROP_VERSION, "8"),
+            (h.CONTENT_TYPE, "video/mp4"),
+            (h.CONTENT_DISPOSITION, 'attachment; filename="clip.mp4"'),
+        ),
+    ),
+    (
+        "PATCH",
+        (
+            (h.UPLOAD_COMPLETE, "?1"),
+            (h.UPLOAD_OFFSET, "4"),
+            (h.CONTENT_TYPE, h.PARTIAL_UPLOAD),
+            (h.TRAILER, h.CONTENT_DIGEST),
+        ),
+    ),
+    (
+        "PATCH",
+        (
+            (h.UPLOAD_INCOMPLETE, "?1"),
+            (h.UPLOAD_DRAFT_INTEROP_VERSION, "3"),
+            (h.UPLOAD_OFFSET, "4"),
+        ),
+    ),
+    ("PUT", ((h.CONTENT_TYPE, "video/mp4"), (h.CONTENT_DIGEST, "crc32c=:AAAAAA==:"))),
+    ("POST", ((h.CONTENT_TYPE, "multipart/form-data; boundary=x"), (h.HOST, "a.example"))),
+    ("HEAD", ((h.TUS_RESUMABLE, "1.0.0"),)),
+    ("DELETE", ((h.UPLOAD_DRAFT_INTEROP_VERSION, "6"),)),
+    ("GET", ((h.WANT_REPR_DIGEST, "sha-256=1"),)),
 )
+"""One well-formed request of each kind."""
 SIZES: Final = (None, 0, 1, 6, MAX_LENGTH)
 METHODS: Final = ("POST", "PUT", "PATCH", "HEAD", "GET", "DELETE")
 # What no field of HTTP/1.1 can have: a reader of requests ends there or refuses.
@@ -100,29 +132,33 @@ _NEVER_SENT: Final = str.maketrans(dict.fromkeys("\r\n\x00", " "))
 
 def _line(rng: Random) -> Line:
     name = rng.choice(list(VALUES))
-    value = rng.choice(VALUES[name])
-    if rng.random() < 0.4:
-        value = damage(rng, VALUES[name])
+    return name, rng.choice(VALUES[name])
+
+
+def _damaged(rng: Random, line: Line) -> Line:
+    name, value = line
+    if rng.random() < 0.3:
+        value = damage(rng, (value, value, *VALUES[name]))
     return name, value.translate(_NEVER_SENT).strip(" \t")
 
 
-def _fields(rng: Random) -> CIMultiDict[str]:
-    lines = list(rng.choice(TEMPLATES))
-    for _ in range(rng.randrange(4)):
+def _fields(rng: Random, lines: list[Line]) -> CIMultiDict[str]:
+    for _ in range(rng.randrange(3)):
         if lines and rng.random() < 0.3:
             lines.pop(rng.randrange(len(lines)))
         else:
             lines.insert(rng.randrange(len(lines) + 1), _line(rng))
-    return CIMultiDict(lines)
+    return CIMultiDict(_damaged(rng, line) for line in lines)
 
 
 def _ask(rng: Random) -> Asked:
-    trailers = CIMultiDict([_line(rng) for _ in range(rng.randrange(3))])
+    method, lines = rng.choice(TEMPLATES)
+    trailers = _fields(rng, [])
     if rng.random() < 0.5:
         trailers.add(h.UPLOAD_CHECKSUM, rng.choice(VALUES[h.UPLOAD_CHECKSUM]))
     return Asked(
-        method=rng.choice(METHODS),
-        fields=_fields(rng),
+        method=method if rng.random() < 0.8 else rng.choice(METHODS),
+        fields=_fields(rng, list(lines)),
         announced_bytes=rng.choice(SIZES),
         trailers=lambda: trailers,
         remark=lambda event: None,
@@ -130,7 +166,7 @@ def _ask(rng: Random) -> Asked:
     )
 
 
-REQUESTS: Final = st.builds(_ask, st.randoms(use_true_random=False))
+REQUESTS: Final = st.builds(_ask, dice())
 TERMS: Final[Terms] = terms(max_metadata_bytes=4096, locate=PublicAddress("/files/", None, ()).find)
 TRANSLATORS: Final = Translators(TERMS)
 

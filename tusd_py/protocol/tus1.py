@@ -180,7 +180,8 @@ class Tus1(Translator):
         if wire == "partial":
             return Concat(Kind.PARTIAL, wire=wire)
         urls = wire[len(FINAL_PREFIX) :].split() if wire.startswith(FINAL_PREFIX) else []
-        if not urls:
+        # An URL is ASCII, and what HEAD repeats has to fit into a header again.
+        if not urls or not wire.isascii():
             raise e.InvalidHeader(h.UPLOAD_CONCAT, '"partial", or "final;" and a list of URLs')
         parts = tuple(part for url in urls if (part := self._terms.locate(url)) is not None)
         if len(parts) != len(urls):
