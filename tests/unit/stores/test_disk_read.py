@@ -68,6 +68,15 @@ async def test_only_a_file_of_its_own_is_opened_at_a_place(rig: DiskRig, kind: s
     assert not await asyncio.to_thread(_open_files, "/files/")
 
 
+async def test_a_fifo_is_not_taken_for_an_empty_file(rig: DiskRig) -> None:
+    """It has no bytes either, until somebody writes to it."""
+    await rig.complete(b"")
+    path = rig.path(an_id(), ".bin")
+    path.unlink()
+    os.mkfifo(path)
+    assert await rig.store.open_bytes(an_id(), place=None) is None
+
+
 async def test_a_link_in_the_root_is_not_followed(rig: DiskRig) -> None:
     """Nor for a download, nor for a digest, nor as a part."""
     await rig.complete(CONTENT)
