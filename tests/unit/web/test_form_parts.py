@@ -1,8 +1,6 @@
 """Parts of forms: bytes in, fields and pieces of files out, and nothing but these."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support.forms import WEBKIT, field, file, form, part
 from tusd_py.core.errors import FormInvalid
@@ -12,19 +10,12 @@ from tusd_py.web.form_parts import (
     MAX_HEADER_BYTES,
     MAX_HEADERS,
     MAX_SILENT_BYTES,
-    Event,
-    Field,
-    FileEnd,
-    FileHead,
     FormLimits,
     PartReader,
     parse_boundary,
 )
 
 LIMITS = FormLimits(max_files=4, max_field_bytes=2000)
-
-
-# ------------------------------------------------------------------ what is refused
 
 
 @pytest.mark.parametrize(
@@ -113,62 +104,3 @@ def test_nothing_is_kept_of_what_was_handed_on() -> None:
         reader.events.clear()
         assert min(at + 777, len(body)) - handed <= 200
     assert handed == 400_000
-
-
-# ------------------------------------------------------------------ any form in any segments
-
-PIECES = [b"\r\n", b"\r", b"\n", b"-", b"--", b"\r\n--", WEBKIT, WEBKIT[:-1], b"a", b"\0", b" "]
-ANYTHING = st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join)
-CONTENT = ANYTHING.filter(lambda data: b"\r\n--" + WEBKIT not in b"\r\n" + data)
-PARTS = st.lists(st.tuples(st.booleans(), CONTENT), max_size=6)
-ENDS = st.lists(st.integers(0, 600), max_size=30)
-ANY_LIMITS = FormLimits(max_files=6, max_field_bytes=100_000)
-
-
-def read_in_segments(reader: PartReader, body: bytes, ends: list[int]) -> list[Event]:
-    """The events of a body in segments that end there; the pieces of a file are joined."""
-    events: list[Event] = []
-    at = 0
-    for end in [*sorted(ends), len(body)]:
-        reader.feed(body[at : min(end, len(body))])
-        at = max(at, min(end, len(body)))
-        for event in reader.events:
-            if isinstance(event, bytes) and isinstance(events[-1], bytes):
-                events[-1] += event
-            else:
-                events.append(event)
-        reader.events.clear()
-    return events
-
-
-@given(parts=PARTS, ends=ENDS, is_torn=st.booleans())
-def test_any_form_in_any_segments_is_the_same_form(
-    parts: list[tuple[bool, bytes]], ends: list[int], is_torn: bool
-) -> None:
-    """Segments end anywhere, within boundaries too, or are of a byte each."""
-    body = form(*[file(data) if is_file else field("a", data) for is_file, data in parts])
-    reader = PartReader(WEBKIT, ANY_LIMITS)
-    events = read_in_segments(reader, body, list(range(len(body))) if is_torn else ends)
-    assert reader.is_over and reader.error is None
-    expected: list[object] = []
-    for is_file, data in parts:
-        if is_file:
-            expected += [FileHead, *([data] if data else []), FileEnd]
-        else:
-            expected.append(Field("a", data))
-    assert [type(e) if isinstance(e, FileHead | FileEnd) else e for e in events] == expected
-
-
-@given(tail=ANYTHING, ends=ENDS)
-def test_what_is_no_form_is_the_same_in_any_segments(tail: bytes, ends: list[int]) -> None:
-    """Bytes that begin a form and go on as they like: one outcome, and FormInvalid is all that can
-    be wrong."""
-    body = b"--" + WEBKIT + b"\r\n" + file(b"1") + tail
-    readers = PartReader(WEBKIT, ANY_LIMITS), PartReader(WEBKIT, ANY_LIMITS)
-    whole, torn = (
-        read_in_segments(reader, body, cuts)
-        for reader, cuts in zip(readers, ([], ends), strict=True)
-    )
-    assert str(readers[0].error) == str(readers[1].error)
-    assert readers[0].is_over == readers[1].is_over
-    assert [e for e in whole if isinstance(e, bytes)] == [e for e in torn if isinstance(e, bytes)]
