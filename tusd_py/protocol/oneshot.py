@@ -59,18 +59,6 @@ _LEAVES_NOTHING: Final = (
     e.UploadTooLarge,
     e.BodyTooLong,
 )
-_KNOWS_OFFSET: Final = (
-    e.BodyMalformed,
-    e.BodyTooSlow,
-    e.ClientGone,
-    e.FormInvalid,
-    e.OffsetMismatch,
-    e.ServerStopping,
-    e.StorageFailed,
-    e.StorageFull,
-    e.UploadHandedOver,
-)
-"""Errors of a body whose bytes were committed as far as they came."""
 
 
 class Shape(Enum):
@@ -230,27 +218,25 @@ def build_failure(
     refusal_status: int | None,
 ) -> Answer:
     """A refusal. ``stored``: what a form had made before, and stays. ``cut``: what is left of the
-    file at which it ended; its address and offset are told, where they are known to be true."""
+    file at which it ended: its address is told, and its offset where ``error`` knows it."""
     status, common = STATUSES.judge(error, method="POST", refusal_status=refusal_status)
     headers: list[Header] = list(common)
     uploads = [_describe(one) for one in stored]
     if cut is not None:
-        tells_offset = isinstance(error, _KNOWS_OFFSET)
         headers.append((h.LOCATION, cut.location))
-        if tells_offset:
-            headers.append((h.UPLOAD_OFFSET, h.build_bytes(cut.upload.offset)))
-        uploads.append(_describe(cut, tells_offset=tells_offset))
+        if error.offset is not None:
+            headers.append((h.UPLOAD_OFFSET, h.build_bytes(error.offset)))
+        uploads.append(_describe(cut) | {"offset": error.offset})
     more = {"uploads": uploads} if uploads else {}
     return build_refusal(error, status, tuple(headers), request_id, more)
 
 
-def _describe(one: Stored, *, tells_offset: bool = True) -> dict[str, object]:
+def _describe(one: Stored) -> dict[str, object]:
     upload = one.upload
-    offset = {"offset": upload.offset} if tells_offset else {}
     return {
         "id": upload.id,
         "location": one.location,
-        **offset,
+        "offset": upload.offset,
         "length": upload.length,
         "is_complete": upload.is_complete,
     }

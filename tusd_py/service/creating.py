@@ -166,8 +166,6 @@ class Creator:
         except (UploadError, StateError, StoreError, LeaseGone) as exc:
             log.info("creation_cut_short", extra={"upload_id": upload.id, "reason": repr(exc)})
             if is_told:
-                if exc is received.error:
-                    listener.advanced(received.upload)  # it was committed as far as it came
                 raise
             if command.completion is Completion.NOW:
                 # Its client takes any success for that of the whole, and knows no address.

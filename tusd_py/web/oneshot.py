@@ -149,7 +149,10 @@ class OneShots:
             try:
                 await self._store(exchange, command, file, progress)
             except BodyMalformed as error:
-                raise form.error or error from error
+                if (wrong := form.error) is None:
+                    raise
+                wrong.offset = error.offset
+                raise wrong from error
         if not progress.stored:
             raise FormInvalid("it has no file")
         await form.finish()
@@ -177,7 +180,9 @@ class OneShots:
             progress.present = upload
             if upload.status in GONE:
                 raise TokenTooNarrow("its one file was refused or removed")
-            raise OffsetMismatch(stored=upload.offset, requested=0)
+            mismatch = OffsetMismatch(stored=upload.offset, requested=0)
+            mismatch.offset = upload.offset
+            raise mismatch
         await body.invite()  # a repeated creation has not read it
         progress.present = None
         progress.stored.append(self._located(exchange, upload))

@@ -272,20 +272,22 @@ def test_success_names_what_was_made() -> None:
 
 @pytest.mark.parametrize("error", [e.BodyTooSlow(), e.StorageFull(), e.FormInvalid("x")])
 def test_a_cut_file_is_named_with_its_offset(error: e.UploadError) -> None:
+    """The one that was committed at the end, which the error knows."""
+    error.offset = 4
     _, headers, said = failure(error, DONE, cut=CUT)
-    assert (headers["Location"], headers["Upload-Offset"]) == (WHERE, "3")
+    assert (headers["Location"], headers["Upload-Offset"]) == (WHERE, "4")
     assert said["code"] == error.code and said["request_id"] == "r"
     assert said["uploads"] == [
         DONE_SAID,
-        {"id": AN_ID, "location": WHERE, "offset": 3, "length": 10, "is_complete": False},
+        {"id": AN_ID, "location": WHERE, "offset": 4, "length": 10, "is_complete": False},
     ]
 
 
 @pytest.mark.parametrize("error", [e.GateFailed(), e.LeaseLost(), e.StateUnavailable()])
-def test_an_offset_that_may_not_be_true_is_not_told(error: e.UploadError) -> None:
+def test_an_offset_that_nobody_knows_is_not_told(error: e.UploadError) -> None:
     _, headers, said = failure(error, cut=CUT)
     assert headers["Location"] == WHERE and "Upload-Offset" not in headers
-    assert "offset" not in said["uploads"][0]
+    assert said["uploads"][0]["offset"] is None
 
 
 def test_a_refusal_that_left_nothing_is_like_any_other() -> None:
