@@ -64,8 +64,7 @@ class UploadFinished(UploadError):
 
 
 class PartUnusable(UploadError):
-    """A part of a concatenation that does not exist, is no partial upload, or is not the
-    client's own."""
+    """A part of a concatenation that does not exist, is no partial upload, or another's."""
 
     code = "ERR_PART_UNUSABLE"
 
