@@ -103,6 +103,11 @@ fleeting_server = _fixture(
     },
     "Unfinished uploads live for a second.",
 )
+closed_server = _fixture(
+    "closed_server",
+    {"download": {"enabled": False}, "watch": {"enabled": False}},
+    "Hands nothing out and shows nothing.",
+)
 proxied_server = _fixture(
     "proxied_server",
     {

@@ -254,6 +254,8 @@ HTTP: Final = {
     "HTTP-HOST": "HTTP/1.1 without Host is 400.",
     "HTTP-METHOD": "A method that a resource lacks is 405, one that nobody knows 501.",
     "HTTP-GARBAGE": "Bytes that are no HTTP do no harm.",
+    "HTTP-GET": "A finished file comes back byte for byte, and plain requests get it.",
+    "HTTP-RANGE": "A range is honoured exactly, or the whole file is sent; one beyond it is 416.",
     "HTTP-FIELDS": "Fields with forbidden characters are 400, too many or too long ones 4xx.",
 }
 
@@ -277,7 +279,7 @@ BROWSERS: Final = {
     "SEC-INJECT": "No input of a client becomes a header line of an answer.",
     "SEC-PATH": "Ids and metadata never reach a file outside the store, nor its inner files.",
     "SEC-ID": "Addresses of uploads cannot be guessed.",
-    "SEC-XSS": "Uploaded pages are not served to browsers.",
+    "SEC-XSS": "Nothing that was uploaded can run in a browser by being asked for.",
     "SEC-FORWARDED": "Forwarded headers count only from proxies that are configured.",
     "SEC-ALIVE": "Nothing that clients do takes the server down.",
 }

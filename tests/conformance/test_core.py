@@ -46,11 +46,14 @@ async def test_head_of_nothing_tells_no_offset(server: Server) -> None:
 
 
 async def test_asking_changes_nothing(server: Server) -> None:
-    """HTTP-SAFE: HEAD and GET leave files, offset and expiry as they were."""
+    """HTTP-SAFE: HEAD and GET leave files, offset and expiry as they were, whatever is asked."""
     url = await new_upload(server, length=8, data=b"1234")
     before = await tus.head(url)
     files = stored_files(server)
-    assert (await request("GET", url, tus.TUS)).status == 405
+    for asked in (tus.TUS, {}):
+        answer = await request("GET", url, asked)
+        assert (answer.status, answer.offset, answer.body) == (200, 4, b"")
+    assert (await request("GET", url + "/status")).status == 200
     await tus.head(url)
     again = await tus.head(url)
     assert again.offset == 4

@@ -166,7 +166,8 @@ async def test_there_is_a_bound_and_a_place_becomes_free_when_a_viewer_goes() ->
             assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
             assert json.loads(refused.body)["code"] == "ERR_TOO_MANY_WATCHERS"
         await streams[0].wire.reset()
-        await until(lambda: rig.ended != [])
+        async with asyncio.timeout(5):  # far less than a heartbeat
+            await until(lambda: rig.ended != [])
         await listen(rig)
 
 
