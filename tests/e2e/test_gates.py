@@ -27,6 +27,7 @@ from tests.support.receiver import (
     Receiver,
     receiving,
 )
+from tests.support.rufh import Rufh
 from tests.support.server import REPOSITORY, Server, serving
 
 DATA = content(64 * KIB)
@@ -175,3 +176,26 @@ async def test_a_gate_is_asked_about_an_empty_file_too(tmp_path: Path) -> None:
         url = await created(house.server, 0)
         assert house.asked() == [["finish", upload_id(url), "0"]]
         await assert_finished(house.server, house.receiver, url, b"")
+
+
+async def test_a_gate_speaks_for_the_resource_in_the_other_protocol(tmp_path: Path) -> None:
+    """Its refusal is the answer to the whole file, which going on cannot change: Upload-Complete
+    is true. Where it fails the upload can be gone on with: by an empty append that says the end."""
+    rufh = Rufh(8)
+    async with guarded(tmp_path) as house:
+        house.order("refuse 422 no films of cats")
+        bearer = house.server.mint()
+        refused = await rufh.create(house.server.endpoint, DATA, is_end=True, bearer=bearer)
+        assert (refused.status, rufh.is_complete(refused)) == (422, True)
+        assert json.loads(refused.body)["detail"] == "no films of cats"
+        assert (await rufh.head(refused.interim[0].location)).status == 404
+        house.order("fail")
+        failed = await rufh.create(house.server.endpoint, DATA, is_end=True, bearer=bearer)
+        assert (failed.status, failed.offset, rufh.is_complete(failed)) == (503, len(DATA), False)
+        house.order("accept")
+        url = failed.interim[0].location
+        head = await rufh.head(url)
+        assert head.status in (204, 423)
+        done = await rufh.append(url, len(DATA), b"", is_end=True)
+        assert (done.status, rufh.is_complete(done)) == (201, True)
+        await assert_finished(house.server, house.receiver, url, DATA)
