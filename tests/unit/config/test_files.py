@@ -62,6 +62,12 @@ def test_production_has_a_key_of_its_own_and_logs_for_machines() -> None:
     assert Durability(tree.store.settings.durability) is not Durability.PROCESS
 
 
+def test_production_hands_no_file_out_unless_it_is_told_to() -> None:
+    """SEC-XSS: finished files are their receiver's."""
+    assert not loaded(CONF / "production.toml").download.enabled
+    assert load(environment={}, flags={}).download.enabled
+
+
 def test_help_names_every_flag_with_its_variable_and_default() -> None:
     """Nothing is undocumented: each has a sentence."""
     text = build_flag_help()
