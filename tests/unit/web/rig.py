@@ -49,6 +49,8 @@ class MemoryUploads:
         """Raised by the next calls, before anything is read."""
         self.answers_with: UploadError | None = None
         """Raised by creations, after everything else."""
+        self.finds: Status | None = None
+        """Creations find an earlier upload that stands so, and read nothing."""
         self.reads_bodies = True
         self.has_stopped = False
         self.began = asyncio.Event()
@@ -84,7 +86,11 @@ class MemoryUploads:
             metadata=command.metadata.without({"token"}),
             expires_at=1_800_000_000.5,
         )
+        if self.finds is not None:
+            self.records[upload_id] = replace(self.records[upload_id], status=self.finds)
         listener.created(self.records[upload_id])
+        if self.finds is not None:
+            return self.records[upload_id]
         if command.announced_bytes != 0:
             await self._receive(upload_id, body)
         await self.before_answer.wait()
