@@ -140,6 +140,7 @@ FIELDS = st.lists(st.tuples(NAMES, VALUES), max_size=8)
 METHODS = st.sampled_from(["POST", "PUT", "PATCH", "HEAD", "GET", "DELETE", "BREW"])
 
 
+@pytest.mark.fuzz
 @given(METHODS, FIELDS, FIELDS, st.one_of(st.none(), st.integers(0, 2**64)), st.booleans())
 def test_whatever_is_asked_only_refusals_come_out(
     method: str,

@@ -77,6 +77,7 @@ def test_what_is_well_written_becomes_metadata(
     assert parse_representation(CIMultiDict(fields)).values() == values
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=80), st.text("inl; \"\\filename*=utf-8'%41\udcff", max_size=60))
 def test_nothing_that_a_client_writes_is_an_error(text: str, near: str) -> None:
     """RUFH-SEC-02: and no name is anything but one component of a path."""
