@@ -146,7 +146,7 @@ class Observing:
             raise BytesGone()
         if opened.length != upload.offset:
             # Whatever lies there now is not what was sent, nor what was verified.
-            log.error(
+            log.warning(
                 "finished_bytes_differ",
                 extra={"upload_id": upload.id, "bytes": opened.length, "offset": upload.offset},
             )

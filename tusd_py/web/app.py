@@ -235,15 +235,17 @@ class Edge:
         request, connection = exchange.request, exchange.connection
         unread = self._unread_bytes(exchange)
         keep_alive = unread is not None and self._may_go_on(exchange, answer)
-        data = self._framer.frame(answer, request, exchange.request_id, keep_alive=keep_alive)
+
+        def frame() -> bytes:
+            return self._framer.frame(answer, request, exchange.request_id, keep_alive=keep_alive)
+
         sent_bytes = len(answer.body)
         if isinstance(answer, Streamed):
-            ended = await self._streams.send(
-                connection, data, answer.content, is_chunked=is_chunked(answer, request)
-            )
+            chunked = is_chunked(answer, request)
+            ended = await self._streams.send(connection, frame, answer.content, is_chunked=chunked)
             sent_bytes = ended.sent_bytes
             keep_alive = keep_alive and ended.end is End.WHOLE
-        elif not connection.send(data) and resource is not None:
+        elif not connection.send(frame()) and resource is not None:
             await resource.unsent(exchange, answer)
         await connection.flush(self._settings.answer_seconds)
         if keep_alive and unread and not await self._drain(exchange):

@@ -134,7 +134,11 @@ def kernel_path(
     ):
         yield None
         return
-    descriptor = os.dup(sock.fileno())
+    try:
+        descriptor = os.dup(sock.fileno())
+    except OSError:  # no descriptor is left: reading needs none
+        yield None
+        return
     try:
         yield KernelPath(descriptor, threads)
     finally:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import ClassVar, Final
 
 from tusd_py.protocol.answers import Answer
-from tusd_py.stores.base import OpenBytes
+from tusd_py.stores.base import OpenBytes, StoreError
 from tusd_py.web.handler import Connection
 from tusd_py.web.sendfile import (
     FileCutShort,
@@ -43,6 +43,13 @@ class End(StrEnum):
 
 class Cut(Exception):
     """The client is gone, takes nothing, or has to go."""
+
+
+class ClientLeft(Cut):
+    """Nothing is more usual: a film is left, a page closed."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is gone")
 
 
 class Content(ABC):
@@ -87,6 +94,7 @@ class Sink:
         self._threads = threads
         self._handed = 0
         self._scope = asyncio.timeout(None)
+        self._why: Cut = ClientLeft()
         self.sent_bytes = 0
         """Of the content."""
 
@@ -127,8 +135,9 @@ class Sink:
         """Grows while the client takes something; what it counts from means nothing."""
         return self._handed - self.unread_bytes
 
-    def cut(self) -> None:
+    def cut(self, why: Cut) -> None:
         """End it from outside, wherever it waits."""
+        self._why = why
         try:
             self._scope.reschedule(asyncio.get_running_loop().time())
         except RuntimeError:
@@ -147,9 +156,9 @@ class Sink:
         except TimeoutError:
             if not self._scope.expired():
                 raise
-            raise Cut("it was ended from outside") from None
+            raise self._why from None
         except ConnectionError as exc:
-            raise Cut("the client is gone") from exc
+            raise ClientLeft() from exc
 
     async def _send_file(self, path: KernelPath, file: int, offset: int, count: int) -> int:
         """How much of it was sent: less than ``count`` where the file cannot be sent like this."""
@@ -169,9 +178,10 @@ class Sink:
             self.sent_bytes += moved
             self._transport()
             taken = self.taken_bytes
+            # To the kernel there is room only once a third of the socket's buffer is free: a slow
+            # client needs its time for that.
             while is_full and not await path.room(self._stall_seconds):
                 taken = self._check_progress(taken)
-            # In the kernel's eyes there is room only once a third of the socket's buffer is free.
         return sent
 
     async def _drain(self) -> None:
@@ -201,7 +211,7 @@ class Sink:
     def _transport(self) -> asyncio.Transport:
         transport = self._connection.transport
         if transport is None or transport.is_closing():
-            raise Cut("the client is gone")
+            raise ClientLeft()
         return transport
 
 
@@ -230,10 +240,15 @@ class Streams:
         self._is_over = False
 
     async def send(
-        self, connection: Connection, head: bytes, content: Content, *, is_chunked: bool
+        self,
+        connection: Connection,
+        frame: Callable[[], bytes],
+        content: Content,
+        *,
+        is_chunked: bool,
     ) -> Ended:
-        """Send head and content, and close the content. Raises nothing but CancelledError; unless
-        it ended WHOLE, the connection is cut."""
+        """Send the head, which ``frame`` makes, and the content, and close that. Raises nothing but
+        CancelledError; unless it ended WHOLE, the connection is cut."""
         sink = Sink(
             connection,
             is_chunked=is_chunked,
@@ -241,26 +256,27 @@ class Streams:
             threads=self._threads,
         )
         self._sinks.add(sink)
-        connection.on_lost = sink.cut
+        connection.on_lost = lambda: sink.cut(ClientLeft())
         end = End.CUT
         try:
-            end = await self._run(sink, head, content)
+            end = await self._run(sink, frame, content)
         finally:
             connection.on_lost = None
             self._sinks.discard(sink)
             self._count(content.kind, end, sink.sent_bytes)
             if end is not End.WHOLE and connection.transport is not None:
                 connection.transport.abort()
-            await content.close()
+            await _close(content)
         return Ended(end, sink.sent_bytes)
 
-    async def _run(self, sink: Sink, head: bytes, content: Content) -> End:
+    async def _run(self, sink: Sink, frame: Callable[[], bytes], content: Content) -> End:
         try:
             if self._is_over:
                 raise Cut("the server stops")
-            await sink.run(head, content)
+            await sink.run(frame(), content)
         except Cut as exc:
-            log.info(
+            log.log(
+                logging.DEBUG if isinstance(exc, ClientLeft) else logging.INFO,
                 "stream_cut",
                 extra={"kind": content.kind, "sent_bytes": sink.sent_bytes, "reason": str(exc)},
             )
@@ -279,4 +295,11 @@ class Streams:
     def _cut_all(self) -> None:
         self._is_over = True
         for sink in tuple(self._sinks):
-            sink.cut()
+            sink.cut(Cut("the server stops"))
+
+
+async def _close(content: Content) -> None:
+    try:
+        await content.close()
+    except StoreError:
+        log.exception("close_failed", extra={"kind": content.kind})

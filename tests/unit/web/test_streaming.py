@@ -272,6 +272,23 @@ async def test_what_fails_on_the_way_cuts_the_connection(
     ]
 
 
+async def test_a_head_that_cannot_be_written_closes_the_file(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug of ours, and no descriptor stays open for it."""
+    async with shelved() as rig:
+        rig.shelf.records[finished(BIG).id] = finished(BIG)
+        rig.shelf.make = lambda: MemoryBytes(BIG)
+        monkeypatch.setattr("tusd_py.web.downloads._KEPT", (("A", "b\r\nC: d"),))
+        wire = await rig.wire()
+        with pytest.raises(Hangup):
+            await wire.request("GET", FILE)
+        assert rig.shelf.opened[0].is_closed
+    assert [record.msg for record in caplog.records if record.levelno >= logging.ERROR] == [
+        "stream_failed"
+    ]
+
+
 @ways
 async def test_a_file_that_lost_its_end_cuts_the_connection(
     in_kernel: bool, tmp_path: Path
