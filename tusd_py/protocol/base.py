@@ -31,7 +31,7 @@ class Asked:
     remark: Callable[[str], None]
     """Writes to the log that something was ignored on purpose: an event name."""
     can_hear_interim: bool = True
-    """Interim answers (1xx) reach the client: not with HTTP/1.0."""
+    """Interim answers (1xx) reach the client: not with HTTP/1.0, nor through every proxy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ from tusd_py.web.exchange import (
     is_chunked,
 )
 from tusd_py.web.handler import Connection
+from tusd_py.web.interim import allows_interim
 from tusd_py.web.request_id import REQUEST_ID, choose_request_id
 from tusd_py.web.settings import HttpSettings
 from tusd_py.web.streaming import End, Streamed, Streams
@@ -187,6 +188,8 @@ class Edge:
                 trailers=lambda: connection.trailers_of(request.content),
             ),
             announced_bytes=announced,
+            can_hear_interim=request.version >= (1, 1)
+            and allows_interim(settings, request.headers),
         )
 
     async def _answer(self, exchange: Exchange) -> tuple[Resource | None, Answer]:

@@ -39,15 +39,13 @@ class Exchange:
     announced_bytes: int | None
     translator: Translator | None = None
     """Set by the resource once it knows which protocol is spoken: refusals are told in it."""
+    can_hear_interim: bool = True
+    """The client understands 1xx answers, and nothing on the way to it breaks on them."""
     is_address_told: bool = False
     """The client knows where its new upload is, whatever becomes of the answer."""
 
-    @property
-    def can_hear_interim(self) -> bool:
-        return self.request.version >= (1, 1)
-
     def send_interim(self, answer: Answer) -> bool:
-        """Write a 1xx answer now; False where the client is gone or cannot understand it."""
+        """Write a 1xx answer now; False where the client is gone or cannot hear it."""
         return self.can_hear_interim and self.connection.send(frame_interim(answer))
 
 

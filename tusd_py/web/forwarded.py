@@ -18,6 +18,13 @@ _AUTHORITY: Final = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII
 )
 _SCHEMES: Final = ("http", "https")
+_OF_PROXIES: Final = (
+    h.FORWARDED,
+    h.VIA,
+    h.X_FORWARDED_FOR,
+    h.X_FORWARDED_HOST,
+    h.X_FORWARDED_PROTO,
+)
 
 Peer = object
 """What the transport gives as ``peername``: an address and port, or text for a Unix socket."""
@@ -79,6 +86,12 @@ class PublicAddress:
         mapped = getattr(address, "ipv4_mapped", None)
         address = mapped or address
         return any(address in network for network in self._networks)
+
+
+def is_forwarded(fields: h.Fields) -> bool:
+    """A proxy stands between client and server, as far as it says so. Who lies about it harms
+    nobody else."""
+    return any(fields.getall(name, []) for name in _OF_PROXIES)
 
 
 def _first(fields: h.Fields, name: str) -> str | None:

@@ -1,7 +1,7 @@
 """Settings of the HTTP edge: where it listens, what it believes, how long it waits."""
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ByteSize, Field, field_validator, model_validator
@@ -50,6 +50,10 @@ class HttpSettings(Settings):
     ignore_hex_checksums: bool = True
     """Whether an Upload-Checksum that is a digest's hexadecimal text (the tusc client sends that of
     the whole file) is ignored; else it is refused."""
+    interim_answers: Literal["direct", "always", "never"] = "direct"
+    """When clients hear interim answers (104), by which phones learn that they can go on: "direct"
+    where no header of a proxy (Via, Forwarded, X-Forwarded-...) is in the request, for some break
+    on them (nginx); "always" where the proxy passes them on (Caddy); "never"."""
     one_shot: bool = True
     """Whether files are also taken from clients that know no upload protocol: forms, and bodies of
     PUT and POST."""
