@@ -89,7 +89,7 @@ async def test_an_override_is_invited(server: Server) -> None:
         ({"Content-Length": "11"}, 413, "ERR_BODY_TOO_LONG"),
         ({"Upload-Length": "11"}, 400, "ERR_LENGTH_CONFLICT"),
         ({"Authorization": "Bearer wrong"}, 401, "ERR_TOKEN_INVALID"),
-        ({"X-HTTP-Method-Override": "GET"}, 405, "ERR_METHOD_NOT_ALLOWED"),
+        ({"X-HTTP-Method-Override": "PUT"}, 405, "ERR_METHOD_NOT_ALLOWED"),
     ],
 )
 async def test_a_refused_patch_is_not_invited(

@@ -23,20 +23,28 @@ def allowed_by(value: str) -> set[str]:
     return {method.strip() for method in value.split(",")}
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PATCH", "DELETE", "TRACE", "PROPFIND"])
 async def test_the_endpoint_says_what_it_allows(server: Server, method: str) -> None:
     """HTTP-METHOD: 405 with an Allow that is true: what it names is not 405."""
     async with connected(server.base) as wire:
         answer = await wire.request(method, "/upload/", PATCH)
         assert answer.status == 405
-        assert allowed_by(answer.headers["Allow"]) == {"POST", "OPTIONS"}
+        assert allowed_by(answer.headers["Allow"]) == {"POST", "PUT", "OPTIONS"}
         if method != "HEAD":
             refusal(answer, 405, "ERR_METHOD_NOT_ALLOWED")
-        for allowed in ("POST", "OPTIONS"):
-            assert (await wire.request(allowed, "/upload/", TUS)).status != 405
+        for allowed in ("POST", "PUT", "OPTIONS"):
+            assert (await wire.request(allowed, "/upload/", {})).status != 405
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "TRACE", "PROPFIND", "LOCK"])
+async def test_put_is_no_method_of_tus(server: Server) -> None:
+    """HTTP-METHOD, TUS-CRE-01: a tus creation is a POST; PUT is that of raw bodies and of the
+    second protocol."""
+    answer = await request("PUT", server.endpoint, TUS | {"Upload-Length": "5"})
+    refusal(answer, 405, "ERR_METHOD_NOT_ALLOWED")
+    assert allowed_by(answer.headers["Allow"]) == {"POST", "OPTIONS"}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "TRACE", "PROPFIND", "LOCK"])
 async def test_an_upload_says_what_it_allows(server: Server, method: str) -> None:
     """HTTP-METHOD, SEC-XSS: 405 with a true Allow; a GET gets none of the bytes."""
     url = await new_upload(server, length=30, data=b"<script>alert(1)</script>")
@@ -45,8 +53,9 @@ async def test_an_upload_says_what_it_allows(server: Server, method: str) -> Non
         refusal(answer, 405, "ERR_METHOD_NOT_ALLOWED")
         assert b"script" not in answer.body
         named = allowed_by(answer.headers["Allow"])
-        assert named == {"HEAD", "PATCH", "DELETE", "OPTIONS"}
-        for allowed in ("HEAD", "PATCH", "OPTIONS", "DELETE"):
+        assert named == {"HEAD", "GET", "PATCH", "DELETE", "OPTIONS"}
+        assert (await wire.request("GET", url, TUS)).body == b""
+        for allowed in ("HEAD", "GET", "PATCH", "OPTIONS", "DELETE"):
             assert (await wire.request(allowed, url, TUS)).status != 405
 
 
@@ -112,12 +121,12 @@ async def test_any_method_can_mean_options(server: Server, method: str) -> None:
 
 
 async def test_the_method_on_the_wire_does_not_count(server: Server) -> None:
-    """TUS-CORE-15: DELETE with an override to HEAD removes nothing, HEAD with one to GET is
+    """TUS-CORE-15: DELETE with an override to HEAD removes nothing, HEAD with one to PUT is
     405."""
     url = await new_upload(server, data=b"12345")
     assert (await request("DELETE", url, TUS | {OVERRIDE: "HEAD"})).offset == 5
     assert await offset_of(url) == 5
-    answer = await request("HEAD", url, TUS | {OVERRIDE: "GET"})
+    answer = await request("HEAD", url, TUS | {OVERRIDE: "PUT"})
     assert answer.status == 405
     assert "HEAD" in allowed_by(answer.headers["Allow"])
 

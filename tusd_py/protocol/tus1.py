@@ -32,7 +32,7 @@ EXTENSIONS: Final = (
     "concatenation-unfinished",
 )
 EXPIRATION: Final = "expiration"
-METHODS: Final = ("POST", "HEAD", "PATCH", "DELETE", "OPTIONS")
+ENDPOINT_METHODS: Final = ("POST", "OPTIONS")
 FINAL_PREFIX: Final = "final;"
 
 STATUS: Final[Mapping[type[UploadError], int]] = {
@@ -127,7 +127,7 @@ class Tus1(Translator):
     def check(self, asked: Asked) -> None:
         check_version(asked.fields)
         if asked.method == "PUT":
-            raise e.MethodNotAllowed(METHODS)
+            raise e.MethodNotAllowed(ENDPOINT_METHODS)
 
     def parse_create(self, asked: Asked) -> CreateUpload:
         """The creation a POST asks for. A body counts with the protocol's media type only."""

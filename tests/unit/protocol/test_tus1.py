@@ -188,6 +188,7 @@ def test_another_version_is_not_processed(values: list[str]) -> None:
         ({"Upload-Concat": "final;/upload/1", **BYTES}, 3, e.UploadIsFinal),
         ({"Upload-Concat": "final;/upload/2"}, 0, e.PartUnusable),
         ({"Upload-Concat": "final;"}, 0, e.InvalidHeader),
+        ({"Upload-Concat": "final;//h\udcff/upload/1"}, 0, e.InvalidHeader),
         ({"Upload-Concat": "other", "Upload-Length": "3"}, 0, e.InvalidHeader),
         ({"Upload-Concat": "partial"}, 0, e.LengthMissing),
         ({"Upload-Length": "5", "Upload-Metadata": "a b"}, 0, e.InvalidMetadata),
