@@ -20,6 +20,9 @@ from tests.support.rufh import VERSIONS, Rufh, parse_limits
 from tests.support.server import Server
 from tests.support.wire import Response, Wire, connected
 
+PIECE = 300_000
+"""More than is waited for before it is written."""
+
 
 @EVERY
 @pytest.mark.parametrize("method", ["POST", "PUT"])
@@ -171,22 +174,22 @@ async def test_progress_is_told(eager_server: Server, rufh: Rufh) -> None:
     """RUFH-CRE-08, RUFH-APP-11, RUFH-APP-12, RUFH-OFF-01, RUFH-OFF-04, RUFH-OLD-14: while a body
     comes, 104s tell offsets that only grow, and no address; what they told is stored."""
     server = eager_server
+    length = {"Content-Length": str(2 * PIECE)}
     async with connected(server.endpoint) as wire:
-        sent = rufh.creation(is_end=False, bearer=server.mint()) | {"Content-Length": "20"}
+        sent = rufh.creation(is_end=False, bearer=server.mint()) | length
         await wire.send_head("POST", server.endpoint, sent)
         url = (await wire.read_any()).location
-        told = await trickled(wire, server, url, reached=10)
-        assert (await wire.read_response()).offset == 20
-        appending = rufh.appending(20, is_end=True) | {"Content-Length": "20"}
-        await wire.send_head("PATCH", url, appending)
-        told += await trickled(wire, server, url, reached=30)
+        told = await trickled(wire, server, url, reached=PIECE)
+        assert (await wire.read_response()).offset == 2 * PIECE
+        await wire.send_head("PATCH", url, rufh.appending(2 * PIECE, is_end=True) | length)
+        told += await trickled(wire, server, url, reached=3 * PIECE)
         assert rufh.is_complete(await wire.read_response())
     assert told == sorted(told)
 
 
 async def trickled(wire: Wire, server: Server, url: str, *, reached: int) -> list[int]:
-    """Send 10 bytes, wait until a 104 tells of them, send 10 more. All that was told."""
-    await wire.send(b"x" * 10)
+    """Send a piece, wait until a 104 tells of it, send another. All that was told."""
+    await wire.send(b"x" * PIECE)
     told = [-1]
     while told[-1] < reached:
         answer = await wire.read_any()
@@ -194,7 +197,7 @@ async def trickled(wire: Wire, server: Server, url: str, *, reached: int) -> lis
         assert "Upload-Draft-Interop-Version" in answer.headers
         told.append(answer.offset)
         assert len(stored_bytes(server, url)) >= answer.offset
-    await wire.send(b"x" * 10)
+    await wire.send(b"x" * PIECE)
     return told[1:]
 
 

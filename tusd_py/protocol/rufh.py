@@ -134,9 +134,8 @@ class Rufh(Translator):
 
     def build_created(self, asked: Asked, upload: Upload, location: str) -> Answer:
         """201 also for a whole upload: that is what the resource it was sent to has to say."""
-        limits = () if upload.is_complete else self.limits_of(upload)
-        headers = (self._named, (h.LOCATION, location), *self._state_of(upload), *limits)
-        return Answer(201, (*headers, *digests_of(asked, upload)))
+        headers = (self._named, (h.LOCATION, location), *self._state_of(upload))
+        return Answer(201, (*headers, *self.limits_of(upload), *digests_of(asked, upload)))
 
     def build_appended(self, asked: Asked, upload: Upload) -> Answer:
         """What completes an upload is answered like a creation that does: 201 without Location
