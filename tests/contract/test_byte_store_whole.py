@@ -321,9 +321,11 @@ class TestDigests:
 
     async def test_only_the_bytes_that_are_believed_are_hashed(self, rig: StoreRig) -> None:
         """[no-cut] what nobody believes may lie past the end of an upload."""
-        await rig.finished(CONTENT + b"garbage")
-        found = await rig.store.digest(an_id(), [Algorithm.MD5], length=10)
-        assert found == (digest(CONTENT, Algorithm.MD5),)
+        for number, size in enumerate((10, MIB + 1), 1):
+            content = os.urandom(size)
+            upload_id = await rig.finished(content + b"garbage", number=number)
+            found = await rig.store.digest(upload_id, [Algorithm.MD5], length=size)
+            assert found == (digest(content, Algorithm.MD5),)
 
     @pytest.mark.parametrize("content", [None, b"0123"])
     async def test_missing_bytes_have_no_digest(self, rig: StoreRig, content: bytes | None) -> None:
