@@ -1,7 +1,9 @@
 #!/bin/sh
-# Sees to it that every command of the table system-packages is there, in one go.
+# Sees to it that every command of a table is there, in one go: system.sh [TABLE]. What make test
+# runs is in system-packages, what make interop runs besides in interop-packages.
 set -eu
 cd "$(dirname "$0")"
+table=${1:-system-packages}
 # Debian keeps servers where only root looks by itself.
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -20,7 +22,7 @@ missing() { # prints the column asked for, of every line whose command is missin
             package) echo "$package" ;;
             command) echo "$command$([ "$least" = - ] || echo " $least or newer")" ;;
         esac
-    done <system-packages
+    done <"$table"
 }
 
 packages=$(missing package | sort -u)

@@ -3,11 +3,14 @@
 The options come as JSON in the first argument; tests/support/clients.py describes them.
 """
 
+import asyncio
 import itertools
 import json
 import sys
+import warnings
 from typing import Any
 
+import aiohttp
 import requests
 from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError
@@ -40,16 +43,41 @@ def listen_to_requests() -> None:
     requests.Session.send = telling  # type: ignore[method-assign]
 
 
+def listen_to_async_requests() -> None:
+    """The AsyncUploader asks by aiohttp, except for the offset, which it asks by ``requests``."""
+    session: Any = aiohttp.ClientSession
+    ask = session._request
+
+    async def telling(self: Any, method: str, url: Any, **options: Any) -> Any:
+        number = next(numbers)
+        sent = {name.lower(): str(value) for name, value in options["headers"].items()}
+        tell("request", id=number, method=method.upper(), url=str(url), headers=sent)
+        try:
+            answer = await ask(self, method, url, **options)
+        except aiohttp.ClientError as error:
+            tell("broken", id=number, message=str(error))
+            raise
+        received = {name.lower(): value for name, value in answer.headers.items()}
+        tell("response", id=number, status=answer.status, headers=received)
+        return answer
+
+    session._request = telling
+
+
 def main() -> int:
     options = json.loads(sys.argv[1])
     listen_to_requests()
+    listen_to_async_requests()
+    # Warnings of the library about its own use of aiohttp say nothing about the server.
+    warnings.simplefilter("ignore")
     # The library is only half typed.
     make_storage: Any = FileStorage
     client: Any = TusClient(options["endpoint"], headers=options["headers"])
     storage = make_storage(options["url_storage"]) if options["url_storage"] else None
     more = {} if options["chunk_size"] is None else {"chunk_size": options["chunk_size"]}
+    make = client.async_uploader if options["is_async"] else client.uploader
     try:
-        uploader = client.uploader(
+        uploader = make(
             options["file"],
             metadata=options["metadata"],
             retries=options["retries"],
@@ -60,8 +88,11 @@ def main() -> int:
             upload_checksum=options["upload_checksum"],
             **more,
         )
-        upload(uploader, options["stop_at"])
-    except (TusCommunicationError, requests.RequestException) as error:
+        if options["is_async"]:
+            asyncio.run(upload_async(uploader))
+        else:
+            upload(uploader, options["stop_at"])
+    except (TusCommunicationError, requests.RequestException, aiohttp.ClientError) as error:
         tell("error", message=str(error), status=getattr(error, "status_code", None))
         return 1
     finally:
@@ -84,6 +115,14 @@ def upload(uploader: Any, stop_at: int | None) -> None:
         uploader.upload_chunk()
         tell("progress", sent=uploader.offset, total=size)
     tell("success" if uploader.offset == size else "aborted", uploadUrl=uploader.url)
+
+
+async def upload_async(uploader: Any) -> None:
+    """``AsyncUploader.upload``, as it is."""
+    if uploader.url:
+        tell("found", uploadUrl=uploader.url)
+    await uploader.upload()
+    tell("success", uploadUrl=uploader.url)
 
 
 def _text(value: str | bytes) -> str:

@@ -1,8 +1,10 @@
 // Uploads one file with tus-js-client and tells in JSON lines what happens.
-// The options come as JSON in the first argument; tests/support/clients.py describes them.
+// The options come as JSON in the first argument, commands as lines of JSON on standard input;
+// tests/support/clients.py describes them.
 
 import { createReadStream, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { createInterface } from 'node:readline'
 import { PassThrough } from 'node:stream'
 
 const options = JSON.parse(process.argv[2])
@@ -68,7 +70,9 @@ function urlStorage() {
   if (!options.urlStorage) return {}
   // The lock beside the file needs the file.
   if (!existsSync(options.urlStorage)) writeFileSync(options.urlStorage, '{}')
-  return { urlStorage: new tus.FileUrlStorage(options.urlStorage) }
+  // Version 5 keeps it in a module of its own.
+  const { FileUrlStorage } = tus.FileUrlStorage ? tus : require('tus-js-client-5/node/FileUrlStorage')
+  return { urlStorage: new FileUrlStorage(options.urlStorage) }
 }
 
 function chosenOptions() {
@@ -126,17 +130,35 @@ const upload = new tus.Upload(input, {
   },
 })
 
-async function abort() {
+async function abort(terminate = options.terminate) {
   try {
-    await upload.abort(options.terminate)
+    await upload.abort(terminate)
     tell('aborted', { uploadUrl: upload.url })
   } catch (error) {
     tell('error', { message: String(error.message), status: null, uploadUrl: upload.url })
     process.exitCode = 1
   }
   // Sockets that are kept alive would keep the process for a while.
-  process.stdout.write('', () => process.exit())
+  setImmediate(() => process.stdout.write('', () => process.exit()))
 }
+
+const COMMANDS = {
+  async pause() {
+    process.stdin.ref?.() // nothing else keeps the process
+    await upload.abort()
+  },
+  resume() {
+    upload.start()
+    process.stdin.unref?.()
+  },
+  cancel: () => abort(true),
+}
+createInterface({ input: process.stdin }).on('line', async (line) => {
+  const { command } = JSON.parse(line)
+  await COMMANDS[command]()
+  tell('did', { command })
+})
+process.stdin.unref?.()
 
 if (options.urlStorage) {
   const previous = await upload.findPreviousUploads()

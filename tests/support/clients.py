@@ -1,9 +1,9 @@
 """Real client libraries in processes of their own, which tell in JSON lines what they do.
 
-``upload_js`` drives tus-js-client 2 and 4 in Node, ``upload_tuspy`` drives tuspy. What they
-sent and were answered is in ``ClientRun.requests``, so that a test can say "no PATCH started
-at 0 after the first". The clients that are imitated on the wire are in ``java_client.py`` and
-``tuskit.py``.
+``upload_js`` drives tus-js-client 2 to 5 in Node, ``upload_tuspy`` drives tuspy; the browser is
+in ``browser.py``, clients in other languages in ``tests/interop``. What they sent and were
+answered is in ``ClientRun.requests``, so that a test can say "no PATCH started at 0 after the
+first". The clients that are imitated on the wire are in ``java_client.py`` and ``tuskit.py``.
 """
 
 import asyncio
@@ -17,7 +17,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 CLIENTS = Path(__file__).resolve().parents[1] / "clients"
 RUN_SECONDS = 50.0
@@ -55,6 +58,7 @@ class JsOptions:
     endpoint: str | None
     file: Path
     version: int = 4
+    """2 to 5."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     chunk_size: int | None = None
@@ -66,7 +70,7 @@ class JsOptions:
     parallel_uploads: int = 1
     add_request_id: bool = False
     protocol: str | None = None
-    """``tus-v1``, ``ietf-draft-03``, ``ietf-draft-05``; version 4 only."""
+    """``tus-v1``, ``ietf-draft-03``, ``ietf-draft-05``; from version 4 on."""
     upload_url: str | None = None
     url_storage: Path | None = None
     """Where upload URLs are kept from run to run; a new run finds its upload there."""
@@ -94,9 +98,12 @@ class ClientRun:
 
     async def wait(self, *, seconds: float = RUN_SECONDS) -> "ClientRun":
         """Wait until it has ended."""
-        async with asyncio.timeout(seconds):
-            await asyncio.gather(*self._readers)
-            await self._process.wait()
+        ended = asyncio.gather(*self._readers, self._process.wait())
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(ended)
+        except TimeoutError:
+            raise AssertionError(f"it has not ended in {seconds} s\n{self.story()}") from None
         return self
 
     async def saw(
@@ -124,10 +131,19 @@ class ClientRun:
             lambda event: event["event"] == "progress" and event["sent"] >= count, seconds=seconds
         )
 
+    async def command(self, command: str) -> None:
+        """Tell it to do something, in a line of JSON on its standard input, and wait until it
+        says that it did. In Node: ``pause``, ``resume``, ``cancel`` (which ends it)."""
+        assert self._process.stdin is not None
+        done = sum(event["event"] == "did" for event in self.events)
+        self._process.stdin.write(json.dumps({"command": command}).encode() + b"\n")
+        await self.saw(lambda _: sum(event["event"] == "did" for event in self.events) > done)
+
     async def kill(self) -> None:
         """SIGKILL, as when a browser is closed."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:  # else the number may be another process's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         await asyncio.gather(*self._readers)
         await self._process.wait()
 
@@ -202,7 +218,8 @@ class ClientRun:
 @asynccontextmanager
 async def running_js(options: JsOptions) -> AsyncIterator[ClientRun]:
     """tus-js-client at work; killed at the end if it still runs."""
-    async with _running(_node(), str(CLIENTS / "upload.mjs"), _camel_case(options)) as run:
+    chosen = json.dumps(in_camel_case(options))
+    async with running_client(node(), str(CLIENTS / "upload.mjs"), chosen) as run:
         yield run
 
 
@@ -214,10 +231,12 @@ async def upload_js(options: JsOptions, *, seconds: float = RUN_SECONDS) -> Clie
 
 @dataclass(slots=True, kw_only=True)
 class TuspyOptions:
-    """Options of tuspy (the synchronous uploader)."""
+    """Options of tuspy."""
 
     endpoint: str
     file: Path
+    is_async: bool = False
+    """Its AsyncUploader."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     chunk_size: int | None = None
@@ -234,7 +253,7 @@ class TuspyOptions:
 async def running_tuspy(options: TuspyOptions) -> AsyncIterator[ClientRun]:
     """tuspy at work; killed at the end if it still runs."""
     script = str(CLIENTS / "tuspy_upload.py")
-    async with _running(sys.executable, script, _plain(options)) as run:
+    async with running_client(sys.executable, script, json.dumps(_plain(options))) as run:
         yield run
 
 
@@ -245,10 +264,11 @@ async def upload_tuspy(options: TuspyOptions, *, seconds: float = RUN_SECONDS) -
 
 
 @asynccontextmanager
-async def _running(program: str, script: str, options: dict[str, Any]) -> AsyncIterator[ClientRun]:
+async def running_client(program: str, *arguments: str) -> AsyncIterator[ClientRun]:
+    """Any program that tells in JSON lines what it does; killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
-        *(program, script, json.dumps(options)),
-        stdin=asyncio.subprocess.DEVNULL,
+        *(program, *arguments),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=4 * 1024 * 1024,
@@ -261,25 +281,28 @@ async def _running(program: str, script: str, options: dict[str, Any]) -> AsyncI
         await run.kill()
 
 
-def _node() -> str:
-    node = shutil.which("node")
-    if node is None:
+def node() -> str:
+    """The command that runs JavaScript; the clients are installed."""
+    command = shutil.which("node")
+    if command is None:
         raise NoClient("node is not on the PATH; `make test` says how to install it")
-    if not (CLIENTS / "node_modules" / "tus-js-client-4").is_dir():
+    if not (CLIENTS / "node_modules" / "tus-js-client-5").is_dir():
         raise NoClient("tus-js-client is not installed; `make clients` does it")
-    return node
+    return command
 
 
-def _plain(options: JsOptions | TuspyOptions) -> dict[str, Any]:
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in asdict(options).items()
-    }
+def in_camel_case(options: "DataclassInstance") -> dict[str, Any]:
+    """The fields of a dataclass under the names that JavaScript gives them."""
 
-
-def _camel_case(options: JsOptions) -> dict[str, Any]:
     def rename(name: str) -> str:
         first, *rest = name.split("_")
         return first + "".join(part.title() for part in rest)
 
     return {rename(name): value for name, value in _plain(options).items()}
+
+
+def _plain(options: "DataclassInstance") -> dict[str, Any]:
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(options).items()
+    }
