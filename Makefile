@@ -6,7 +6,7 @@
 #   make fuzz EXAMPLES=1000 SEED=7    fewer than usual, and the same ones again
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev system clients run test check lint coverage bench chaos fuzz lock clean
+.PHONY: help setup dev system clients run test check lint coverage bench chaos fuzz interop lock clean
 
 PYTHON ?=
 export PYTHON
@@ -64,10 +64,15 @@ fuzz: dev  ## feed every parser nonsense for a long while
 	    $(PYTEST) -m fuzz --timeout 7200 --hypothesis-seed $$seed $(ARGS) || \
 	    { echo "the same again: make fuzz SEED=$$seed"; exit 1; }
 
+interop: dev system clients  ## run every client library against the server, and say what was seen
+	@conf/setup/system.sh interop-packages
+	@conf/setup/clients.sh zoo
+	$(BIN)/python -m tests.interop -n 2 -q $(ARGS)
+
 lock:  ## pin again what pyproject.toml asks for (ARGS=--upgrade: the newest)
 	conf/setup/lock.sh $(ARGS)
 
 clean:  ## remove everything that can be made again; data/ stays
-	rm -rf .venv tests/clients/node_modules build dist htmlcov .coverage .coverage.* \
-	    .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv tests/clients/node_modules tests/interop/*/target build dist htmlcov \
+	    .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,7 @@
-"""Real client libraries, and what phones do on the wire, against the real server on a bad line."""
+"""Clients that come back after a restart, and what phones do on the wire, on a bad line.
+
+What each real client library does by each of its options is in ``tests/interop``.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,14 +16,12 @@ from tests.e2e.rig import (
     assert_finished,
     content,
     hooked,
-    until,
     until_stored,
 )
 from tests.support.clients import (
     ClientRun,
     JsOptions,
     TuspyOptions,
-    running_js,
     running_tuspy,
     upload_js,
     upload_tuspy,
@@ -86,66 +87,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
             yield Place(server, relay, receiver, file, data)
 
 
-def never_from_zero(run: ClientRun) -> None:
-    """After the first PATCH no other one began at byte 0."""
-    offsets = [sent.offset for sent in run.of("PATCH")]
-    assert offsets[0] == 0 and len(offsets) > 1, run.story()
-    assert all(offset for offset in offsets[1:]), run.story()
-
-
 # ------------------------------------------------------------------ tus-js-client
-
-
-WAYS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "chunked": {"chunk_size": MIB},
-    "creation-with-upload": {"upload_data_during_creation": True, "chunk_size": MIB},
-    "deferred": {"upload_length_deferred": True, "stream": True, "chunk_size": MIB},
-    "override": {"override_patch_method": True},
-    "request-id": {"add_request_id": True},
-}
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("way", WAYS)
-async def test_tus_js_client_uploads(place: Place, version: int, way: str) -> None:
-    """With each option that changes what it sends, over a line that holds."""
-    run = await upload_js(place.js(version, **WAYS[way]))
-    await place.judge(run)
-    assert len(run.of("HEAD")) == 0, run.story()
-    if way == "creation-with-upload":
-        assert run.of("POST")[0].answer["upload-offset"] == str(MIB)
-    if way == "request-id":
-        for sent in run.requests:
-            assert sent.answer["x-request-id"] == sent.headers["x-request-id"]
-
-
-@pytest.mark.parametrize("how", Cut)
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_tus_js_client_resumes_after_a_cut(place: Place, version: int, how: Cut) -> None:
-    """The line breaks twice in mid-body: it goes on from what the server has."""
-    # The creation has a connection of its own or shares one, so cuts count over all of them.
-    place.relay.cut_all_after(MIB, how)
-    async with running_js(place.js(version, retry_delays=PATIENT)) as run:
-        await place.relay.passed(MIB)
-        await run.saw(_patched_again(1))
-        place.relay.cut_all_after(MIB, how)
-        await run.wait()
-    await place.judge(run)
-    never_from_zero(run)
-    assert len(run.of("PATCH")) >= 3, run.story()
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_tus_js_client_recovers_a_lost_last_answer(place: Place, version: int) -> None:
-    """All bytes came, the 204 did not: HEAD tells that it is finished."""
-    place.relay.default = Fault(lose_answer_after=SIZE)
-    async with running_js(place.js(version)) as run:
-        await until(lambda: any(one.closed.is_set() for one in place.relay.connections))
-        place.relay.default = Fault()
-        await run.wait()
-    await place.judge(run)
-    assert [sent.offset for sent in run.of("PATCH")] == [0]
 
 
 async def kill(server: Server) -> None:
@@ -157,25 +99,6 @@ async def stop(server: Server) -> None:
 
 
 RESTARTS = pytest.mark.parametrize("restart", [kill, stop], ids=["killed", "stopped"])
-
-
-@RESTARTS
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_tus_js_client_survives_a_restart_of_the_server(
-    place: Place, version: int, restart: Callable[[Server], Awaitable[None]]
-) -> None:
-    """The server ends in mid-body and comes back on its port: nothing starts from byte 0."""
-    place.relay.default = Fault(stall_after=2 * MIB)
-    async with running_js(place.js(version, retry_delays=PATIENT)) as run:
-        event = await run.saw("created") if version == 4 else {"uploadUrl": None}
-        await until(lambda: any(one.stalled.is_set() for one in place.relay.connections))
-        url = event["uploadUrl"] or run.url or _only_upload(place)
-        await until_stored(place.server, str(url), MIB)
-        place.relay.default = Fault()
-        await restart(place.server)
-        await run.wait()
-    await place.judge(run)
-    never_from_zero(run)
 
 
 async def test_tus_js_client_goes_on_in_another_run(place: Place, tmp_path: Path) -> None:
@@ -208,20 +131,6 @@ async def test_six_uploads_survive_a_kill_together(place: Place) -> None:
 
 
 # ------------------------------------------------------------------ tuspy
-
-
-async def test_tuspy_uploads_in_chunks(place: Place) -> None:
-    """Over a line that holds."""
-    await place.judge(await upload_tuspy(place.tuspy(chunk_size=MIB)))
-
-
-async def test_tuspy_retries_after_cuts(place: Place) -> None:
-    """Cut by RST in mid-body, it asks for the offset and goes on."""
-    place.relay.cut_all_after(MIB + MIB // 2)
-    run = await upload_tuspy(place.tuspy(chunk_size=MIB))
-    await place.judge(run)
-    never_from_zero(run)
-    assert run.of("HEAD"), run.story()
 
 
 @RESTARTS
@@ -333,25 +242,3 @@ async def test_tuskit_recovers_a_lost_last_answer(place: Place) -> None:
         await client.upload(place.data)
     url = await client.upload(place.data)
     await assert_finished(place.server, place.receiver, url, place.data)
-
-
-# ------------------------------------------------------------------ looking
-
-
-def _patched_again(number: int) -> Callable[[dict[str, Any]], bool]:
-    """Likes the request event of a PATCH that starts behind byte 0, ``number`` times."""
-    seen = 0
-
-    def likes(event: dict[str, Any]) -> bool:
-        nonlocal seen
-        if event["event"] == "request" and int(event["headers"].get("upload-offset", 0)) > 0:
-            seen += 1
-        return seen >= number
-
-    return likes
-
-
-def _only_upload(place: Place) -> str:
-    """tus-js-client 2 does not tell the address before the end."""
-    (file,) = (place.server.data_directory / "uploads").glob("*/*.facts")
-    return file.stem
