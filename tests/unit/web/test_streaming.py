@@ -5,7 +5,6 @@ import logging
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,23 +26,11 @@ loops = pytest.mark.parametrize("loop", LOOPS)
 
 
 async def begun(rig: FileRig, **headers: str) -> Wire:
-    """A download whose head came and whose content is not read."""
-    wire = await rig.wire()
+    """A download that was begun and is not read."""
+    wire, before = await rig.wire(), len(rig.shelf.opened)
     await wire.send(wire.head("GET", FILE, headers))
-    await until(lambda: any(c.transport is not None and c.has_sent for c in watched(rig)))
+    await until(lambda: len(rig.shelf.opened) > before)
     return wire
-
-
-class Watched:
-    """One connection of the site."""
-
-    def __init__(self, connection: Any) -> None:
-        self.transport = connection.transport
-        self.has_sent = connection.on_lost is not None
-
-
-def watched(rig: FileRig) -> list[Watched]:
-    return [Watched(connection) for connection in rig.connections()]
 
 
 @ways
