@@ -1,6 +1,8 @@
-"""Behind nginx and Caddy with our configuration: addresses, long headers, restarts, outages."""
+"""Behind nginx and Caddy with our configuration: addresses, long headers, restarts, outages, the
+second protocol, downloads, events."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +15,11 @@ from tests.docs.proxies import Proxy, proxying
 from tests.e2e.rig import MIB, content, stored_bytes, until_stored
 from tests.support import tus
 from tests.support.clients import JsOptions, running_js
+from tests.support.events import parse_event
 from tests.support.relay import Fault, relay_to
+from tests.support.rufh import Rufh
 from tests.support.server import Server, serving
+from tests.support.wire import Wire
 
 FILE = content(12 * MIB)
 PATIENT = (0, 100, 200, 400, 800, 1600, 3200)
@@ -22,6 +27,8 @@ ENOUGH = 3 * MIB
 SLOW = Fault(bytes_per_second=6 * MIB)
 
 
+INTERIM = {"nginx": "direct", "caddy": "always"}
+"""What each file of ours says of ``http.interim_answers``."""
 HOOK = {"name": "trouble", "kind": "python", "target": "trouble:gate", "gates": ["create"]}
 GATE = """
 from tusd_py.hooks.base import Allow
@@ -45,7 +52,7 @@ class Site:
         return tus.encode_metadata(pairs | more)
 
     async def ask(
-        self, method: str, url: str, body: bytes | None = None, **headers: str
+        self, method: str, url: str, body: bytes | io.BytesIO | None = None, **headers: str
     ) -> tuple[int, Mapping[str, str], bytes]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.session.request(
@@ -65,7 +72,13 @@ class Site:
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
     (tmp_path / "trouble.py").write_text(GATE)
     settings = {
-        "http": {"trusted_proxies": ["127.0.0.1"]},
+        "http": {
+            "trusted_proxies": ["127.0.0.1"],
+            "interim_answers": INTERIM[request.param],
+        },
+        # Each checkpoint is progress to be told.
+        "store": {"durability": "process"},
+        "upload": {"lease_seconds": 3.0, "checkpoint_seconds": 0.1},
         "hooks": [HOOK | {"import_from": str(tmp_path)}],
     }
     async with serving(tmp_path / "site", settings) as server:
@@ -159,6 +172,71 @@ async def test_the_servers_own_answers_pass_as_they_are(site: Site) -> None:
     assert headers["X-Request-ID"] == json.loads(text)["request_id"]
 
 
+@pytest.mark.parametrize("rufh", [Rufh(None), Rufh(3), Rufh(6), Rufh(8)], ids=repr)
+async def test_the_second_protocol_passes(site: Site, rufh: Rufh) -> None:
+    """A phone's way: the file with the first request, then a question on the same connection. The
+    address comes early where the proxy passes that on, and nothing breaks where it does not."""
+    wire = await connected(site.proxy)
+    head = rufh.creation(is_end=False, bearer=site.server.mint()) | {"Content-Length": "40"}
+    await wire.send_head("POST", site.proxy.endpoint, head)
+    early = None
+    if site.proxy.kind == "caddy" and rufh.version is not None:
+        early = await wire.read_any()
+        assert early.status == 104 and early.location.startswith(site.proxy.endpoint)
+    for _ in range(8):
+        await wire.send(b"x" * 5)
+        await asyncio.sleep(0.15)  # time for a checkpoint, which might tell
+    answer = await wire.read_response()
+    assert (answer.status, answer.offset, rufh.is_complete(answer)) == (201, 40, False)
+    assert len(answer.interim) <= (0 if early is None else 3)
+    assert early is None or early.location == answer.location
+    done = await rufh.append(answer.location, 40, b"y" * 5, is_end=True, wire=wire)
+    assert rufh.is_complete(done)
+    head_answer = await rufh.head(answer.location, wire=wire)
+    assert (head_answer.offset, rufh.is_complete(head_answer)) == (45, True)
+    await wire.close()
+    assert stored_bytes(site.server, answer.location) == b"x" * 40 + b"y" * 5
+
+
+async def test_a_file_is_downloaded_whole_and_in_part(site: Site) -> None:
+    """Range and If-None-Match reach the server, and its answers come back as they are."""
+    url = await site.create(len(FILE))
+    sent = {"Upload_Offset": "0", "Content_Type": tus.OFFSET_STREAM}
+    assert (await site.ask("PATCH", url, io.BytesIO(FILE), **sent))[0] == 204
+    async with site.session.get(url) as whole:
+        tag = whole.headers["ETag"]
+        assert await whole.read() == FILE
+    async with site.session.get(url, headers={"Range": "bytes=1000000-1999999"}) as part:
+        assert part.status == 206
+        assert part.headers["Content-Range"] == f"bytes 1000000-1999999/{len(FILE)}"
+        assert await part.read() == FILE[1_000_000:2_000_000]
+    async with site.session.get(url, headers={"If-None-Match": tag}) as known:
+        assert known.status == 304
+
+
+async def test_events_are_told_when_they_happen(site: Site) -> None:
+    """Nothing is held back: each is read before the next one is caused."""
+    url = await site.create(10)
+    sent = {"Content_Type": tus.OFFSET_STREAM}
+    async with asyncio.timeout(20), site.session.get(f"{url}/events") as stream:
+        assert stream.headers["Content-Type"] == "text/event-stream"
+
+        async def event() -> tuple[str, int | None]:
+            block = await stream.content.readuntil(b"\n\n")
+            found = parse_event(block.decode().removesuffix("\n\n"))
+            return found.kind, (found.data or {}).get("offset")
+
+        assert (await event())[0] == "retry"
+        assert await event() == ("status", 0)
+        await site.ask("PATCH", url, b"hello", Upload_Offset="0", **sent)
+        while (told := await event()) != ("status", 5):
+            assert told == ("status", 0)
+        await site.ask("PATCH", url, b"world", Upload_Offset="5", **sent)
+        while (told := await event()) != ("status", 10):
+            assert told == ("status", 5)
+        assert await event() == ("end", None)
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 async def test_a_client_goes_on_through_a_restart(
@@ -192,6 +270,12 @@ async def test_a_client_goes_on_through_a_restart(
     assert len(run.of("POST")) == 1, run.story()
     assert [sent.offset for sent in run.of("PATCH")].count(0) == 1, run.story()
     assert stored_bytes(site.server, run.url) == FILE
+
+
+async def connected(proxy: Proxy) -> Wire:
+    """A connection to it on which every answer is seen, interim ones too."""
+    reader, writer = await asyncio.open_connection("localhost", proxy.port, ssl=proxy.trust)
+    return Wire(reader, writer, f"localhost:{proxy.port}")
 
 
 async def _status(request: aiohttp.client._RequestContextManager) -> int:
