@@ -19,7 +19,7 @@ async def uploaded(
 ) -> str:
     """The URL of a finished upload."""
     return await tus.upload(
-        server.endpoint, data, metadata=METADATA | (metadata or {}), bearer=server.mint()
+        server.endpoint, data, metadata=METADATA | dict(metadata or {}), bearer=server.mint()
     )
 
 
