@@ -31,6 +31,7 @@ from tusd_py.state.base import (
     Lease,
     LeaseBusy,
     LeaseGone,
+    OnceTaken,
     Purpose,
     RecordUnknown,
     Seen,
@@ -578,6 +579,25 @@ class TestAdoption:
         found = await state.find(upload_id(1))
         assert found is not None and found.offset == 9
 
+    async def test_the_key_of_one_file_is_kept_by_an_adoption(self, rig: StateRig) -> None:
+        """``once``: who adopts takes the key like a creation, and yields to who has it."""
+        state = await rig.open()
+        await rig.let_grace_pass()
+        got = await state.adopt(an_upload(1), once="key")
+        await state.commit(got.lease, got.upload, release=True)
+        created = await state.create(an_upload(2), [], with_lease=True, once="key")
+        assert (created.upload.id, created.is_new) == (upload_id(1), False)
+        with pytest.raises(OnceTaken):
+            await state.adopt(an_upload(3), once="key")
+        assert await state.find(upload_id(3)) is None
+        assert (await state.adopt(an_upload(3), once="other")).upload.id == upload_id(3)
+
+    async def test_the_key_of_what_is_gone_is_free_for_an_adoption(self, rig: StateRig) -> None:
+        state = await rig.open()
+        await rig.let_grace_pass()
+        await state.create(an_upload(1, status=Status.REJECTED), [], with_lease=False, once="key")
+        assert (await state.adopt(an_upload(2), once="key")).upload.id == upload_id(2)
+
     async def test_of_many_adopters_and_takers_one_has_the_lease(self, rig: StateRig) -> None:
         states = [await rig.open(), await rig.open()]
         await rig.let_grace_pass()
@@ -769,6 +789,18 @@ class TestRelease:
 
 
 class TestListing:
+    async def test_many_are_found_at_once_and_what_is_unknown_is_left_away(
+        self, state: StateStore
+    ) -> None:
+        """More than fit in one statement, some of them asked for twice, also under a lease."""
+        for n in range(1, 1203):
+            await state.create(an_upload(n, offset=n % 50), [], with_lease=n == 7)
+        asked = [upload_id(n) for n in (*range(1, 1203), 5, 9999)]
+        found = await state.find_many(asked)
+        assert found.keys() == {upload_id(n) for n in range(1, 1203)}
+        assert found[upload_id(7)].offset == 7
+        assert await state.find_many([]) == {}
+
     async def test_pages_go_by_id_through_what_is_wanted(self, state: StateStore) -> None:
         other = Owner(VideoId("v2"), ClientId("c2"))
         for n in range(1, 8):

@@ -8,22 +8,33 @@ from typing import Any
 
 import pytest
 
-from tests.service.test_deaths import KINDS, at_every_death, go_on_to_the_end, half_an_upload
-from tests.service.world import Body, World, a_world
+from tests.service.test_deaths import (
+    KINDS,
+    at_every_death,
+    dies,
+    go_on_to_the_end,
+    half_an_upload,
+)
+from tests.service.world import Body, ScriptedGate, World, a_world
 from tusd_py.core.commands import Completion
 from tusd_py.core.digests import Algorithm, Digest, Promise
 from tusd_py.core.errors import (
     ChecksumMismatch,
     ClientGone,
+    GateFailed,
     InvalidHeader,
+    LengthConflict,
     UploadError,
+    UploadHandedOver,
+    UploadLocked,
     UploadUnknown,
     WholeDigestMismatch,
 )
 from tusd_py.core.events import EventKind
 from tusd_py.core.ids import UploadId
+from tusd_py.core.reconcile import Durability
 from tusd_py.core.upload import Status, Upload
-from tusd_py.state.base import Filter
+from tusd_py.state.base import Due, Filter
 from tusd_py.streams import SourceEnd
 
 CONTENT = b"0123456789"
@@ -172,6 +183,78 @@ async def test_wanted_digests_are_told_with_the_end(tmp_path: Path) -> None:
         assert (await world.head(upload.id)).digests == done.digests
 
 
+async def test_a_gate_that_is_away_makes_nobody_read_the_whole_again(tmp_path: Path) -> None:
+    """A large file is hashed once, however often the gate is asked anew, in a new life too."""
+    gate = ScriptedGate()
+    async with a_world(tmp_path, gate=gate) as world:
+        upload = await world.create(10, CONTENT[:4], promised_digests=(sha256(CONTENT),))
+        gate.answers = [RuntimeError("away")] * 3
+        with pytest.raises(GateFailed):
+            await world.append(upload.id, 4, CONTENT[4:])
+        assert world.fate.calls.count("digest") == 1
+        await world.restart()
+        with pytest.raises(GateFailed):
+            await world.head(upload.id)
+        await world.sweeper.judge(upload.id)
+        done = await world.head(upload.id)
+        assert done.is_complete and done.digests == upload.promised_digests
+        assert world.fate.calls.count("digest") == 0
+
+
+async def test_a_verified_whole_that_lost_bytes_is_verified_anew(tmp_path: Path) -> None:
+    """What was verified before the power went were other bytes."""
+    gate = ScriptedGate()
+    options: dict[str, Any] = {"gate": gate, "durability": Durability.PROCESS}
+    async with a_world(tmp_path, **options) as world:
+        upload = await world.create(10, CONTENT[:4], promised_digests=(sha256(CONTENT),))
+        gate.answers = [RuntimeError("away")]
+        with pytest.raises(GateFailed):
+            await world.append(upload.id, 4, CONTENT[4:])
+        await world.lose_power(synced={})
+        offset = (await world.head(upload.id)).offset
+        assert offset == 0
+        with pytest.raises(WholeDigestMismatch):
+            await world.append(upload.id, 0, b"x" * 10)
+
+
+async def test_a_mark_that_outlived_its_commit_says_what_was_verified(tmp_path: Path) -> None:
+    """The process died between the two; the digests of the whole are told all the same."""
+    async with a_world(tmp_path) as world:
+        upload = await world.create(10, CONTENT[:4], promised_digests=(sha256(CONTENT),))
+        world.fate.calls.clear()
+        world.fate.die_after = "complete"
+        assert await dies(world.append(upload.id, 4, CONTENT[4:]))
+        await world.restart()
+        seen = await world.head(upload.id)
+        assert seen.is_complete and seen.digests == upload.promised_digests
+
+
+async def test_a_head_tells_nothing_while_the_whole_is_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Undecided in the bounded time: locked; what comes of it is told later, by an event too."""
+    async with a_world(tmp_path) as world:
+        upload = await world.create(10, CONTENT[:4], promised_digests=(sha256(b"other"),))
+        world.fate.die_before = "digest"
+        assert await dies(world.append(upload.id, 4, CONTENT[4:]))
+        await world.restart()
+        go_on, real = asyncio.Event(), world.store.digest
+
+        async def digest(*arguments: Any, **more: Any) -> Any:
+            await go_on.wait()
+            return await real(*arguments, **more)
+
+        monkeypatch.setattr(world.store, "digest", digest)
+        with pytest.raises(UploadLocked):
+            await world.head(upload.id)
+        go_on.set()
+        await world.uploads.drain()
+        with pytest.raises(UploadUnknown):
+            await world.head(upload.id)
+        [rejected] = [e for e in await world.deliver() if e.kind is EventKind.REJECTED]
+        assert rejected.data["refusal"] == str(WholeDigestMismatch())
+
+
 # ------------------------------------------------------------------ completion is a state
 
 
@@ -236,6 +319,96 @@ async def test_what_a_strict_upload_was_told_outlives_the_loss_of_power(tmp_path
         await world.lose_power(synced={made.id: 4})
         seen = await world.head(made.id, completion=Completion.LATER)
         assert (seen.status, seen.offset) == (Status.RECEIVING, 4)
+
+
+async def test_what_a_kill_left_of_a_strict_upload_is_synced_before_it_is_told(
+    tmp_path: Path,
+) -> None:
+    """RUFH-OFF-01: a death in mid-body, a question, then the power goes: it is still valid."""
+    async with a_world(tmp_path) as world:
+        made = await world.create(
+            10, CONTENT[:4], completion=Completion.LATER, protocol="rufh", is_strict=True
+        )
+        world.fate.die_after = "append"
+        body = Body(CONTENT[4:6], end=SourceEnd.HUNG_UP, announced=False)
+        assert await dies(world.append(made.id, 4, body, is_strict=True))
+        await world.restart()
+        told = await world.head(made.id, completion=Completion.LATER)
+        assert told.offset == 6
+        record = await world.state.find(made.id)
+        assert record is not None and world.fate.calls.count("sync") == 1
+        await world.lose_power(synced={made.id: record.synced_offset})
+        seen = await world.head(made.id, completion=Completion.LATER)
+        assert (seen.status, seen.offset) == (Status.RECEIVING, 6)
+
+
+async def test_a_full_upload_whose_client_never_says_so_expires(tmp_path: Path) -> None:
+    """LATER: nobody completes it for the client, and it does not stay for ever."""
+    async with a_world(tmp_path) as world:
+        made = await world.create(
+            10, CONTENT, completion=Completion.LATER, protocol="rufh", is_strict=True
+        )
+        world.pass_time(3601)
+        for due in Due:
+            await world.sweeper.sweep(due)
+        assert await world.state.find(made.id) is None
+        await world.deliver()
+        assert world.told(EventKind.EXPIRED, made.id)
+        assert not world.told(EventKind.COMPLETED, made.id)
+
+
+async def test_an_empty_patch_of_another_protocol_completes_what_is_full(tmp_path: Path) -> None:
+    """tus has no other word for it than reaching the length."""
+    async with a_world(tmp_path) as world:
+        made = await world.create(
+            10, CONTENT, completion=Completion.LATER, protocol="rufh", is_strict=True
+        )
+        assert (await world.append(made.id, 10, b"")).is_complete
+
+
+@pytest.mark.parametrize("length", [None, 10])
+async def test_a_last_body_that_is_cut_behind_its_last_byte_completes_nothing(
+    tmp_path: Path, length: int | None
+) -> None:
+    """RUFH-CMP-04: all bytes came and the end of the chunked body did not."""
+    async with a_world(tmp_path) as world:
+        made = await world.create(
+            length, CONTENT[:4], completion=Completion.LATER, protocol="rufh", is_strict=True
+        )
+        body = Body(CONTENT[4:], announced=False, end=SourceEnd.HUNG_UP)
+        with pytest.raises(ClientGone):
+            await world.append(made.id, 4, body, completion=Completion.NOW, is_strict=True)
+        for due in Due:
+            await world.sweeper.sweep(due)
+        seen = await world.head(made.id, completion=Completion.LATER)
+        assert (seen.status, seen.offset, seen.length) == (Status.RECEIVING, 10, length)
+
+
+async def test_a_last_body_that_is_too_short_completes_nothing(tmp_path: Path) -> None:
+    """RUFH-LEN-01, -02: what it says of its end contradicts the length; the bytes are kept."""
+    async with a_world(tmp_path) as world:
+        made = await world.create(
+            10, CONTENT[:4], completion=Completion.LATER, protocol="rufh", is_strict=True
+        )
+        with pytest.raises(LengthConflict):
+            body = Body(CONTENT[4:9], announced=False)
+            await world.append(made.id, 4, body, completion=Completion.NOW, is_strict=True)
+        seen = await world.head(made.id, completion=Completion.LATER)
+        assert (seen.status, seen.offset) == (Status.RECEIVING, 9)
+
+
+async def test_a_body_under_a_digest_that_lets_go_keeps_nothing(tmp_path: Path) -> None:
+    """A newcomer gets the upload at once, as it was before; the promise is told as handed over."""
+    async with a_world(tmp_path) as world:
+        upload_id = await half_an_upload(world)
+        body = Body(CONTENT[4:6], CONTENT[6:], hold_before=1)
+        patch = asyncio.create_task(world.append(upload_id, 4, body, promise=of(CONTENT[4:])))
+        await body.reached_hold.wait()
+        assert (await world.head(upload_id)).offset == 4
+        with pytest.raises(UploadHandedOver):
+            await patch
+        assert world.files_of(upload_id) == [f"{upload_id}.bin", f"{upload_id}.facts"]
+        await go_on_to_the_end(world, upload_id, at_least=4)
 
 
 class Told:

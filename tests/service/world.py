@@ -101,6 +101,9 @@ class Fate:
         self.calls: list[str] = []
         self.die_at: tuple[int, str] | None = None
         """The number of the call, from 1, and whether it dies ``before`` or ``after`` it."""
+        self.die_before: str | None = None
+        self.die_after: str | None = None
+        """The first call of this name."""
         self.is_dead = False
         self.called = asyncio.Event()
 
@@ -108,13 +111,13 @@ class Fate:
         self._check()
         self.calls.append(name)
         self.called.set()
-        if self.die_at == (len(self.calls), "before"):
+        if self.die_at == (len(self.calls), "before") or self.die_before == name:
             self.is_dead = True
             raise Killed(name)
 
     def after(self, name: str) -> None:
         number, when = self.die_at or (0, "before")
-        if when == "after" and len(self.calls) >= number:
+        if (when == "after" and len(self.calls) >= number) or self.die_after == name:
             self.is_dead = True
         self._check()
 

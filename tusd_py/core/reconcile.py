@@ -29,7 +29,8 @@ class Reconciled:
 
     upload: Upload
     must_sync: bool
-    """[power-longer] The file has to be synced before this offset is believed."""
+    """[power-longer] The file has to be synced before this offset is believed; so it has where a
+    told offset may never shrink."""
     lost_bytes: int
     """Bytes that this durability promised to keep and that are not in the file: worth shouting
     about. Going back to the synced offset after a restart alone breaks no promise."""
@@ -65,6 +66,9 @@ def reconcile(
     if row.is_strict and offset < row.offset:
         # The protocol's own MUST: an offset that was told never shrinks, rather nothing goes on.
         status = Status.INVALID
+    syncs = durability is Durability.POWER or (
+        row.is_strict and durability is Durability.FINISH  # what is told of it is synced before
+    )
     upload = replace(
         row,
         length=length,
@@ -73,10 +77,11 @@ def reconcile(
         synced_offset=min(row.synced_offset, offset),
         # [no-cut] what lies past the offset is never cut off, only never believed
         suspect_length=max(remains.size, row.suspect_length) if remains.size > offset else 0,
+        digests=row.digests if offset == row.offset else (),
     )
     return Reconciled(
         upload,
-        must_sync=durability is Durability.POWER and offset > row.synced_offset,
+        must_sync=syncs and offset > row.synced_offset,
         lost_bytes=max(0, claimed - remains.size),
     )
 
@@ -102,4 +107,6 @@ def _completed(row: Upload, mark: CompletionMark) -> Upload:
         suspect_length=0,
         finished_at=mark.finished_at,
         place=mark.place,
+        # They were verified before the mark was written.
+        digests=row.digests or row.promised_digests,
     )

@@ -6,6 +6,7 @@ plan afterwards.
 """
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -163,6 +164,14 @@ def plan_join(final: Upload, parts: Sequence[Upload | None], owner: Owner | None
     if known > bound:
         raise UploadTooLarge(max_bytes=bound)
     return total
+
+
+def key_of_final(final: Upload) -> str:
+    """The same for finals of the same parts in the same order, owner and metadata: one that is
+    asked for again, because its answer was lost, is the same upload."""
+    parts = "\n".join((final.owner.video_id, final.owner.client_id, *final.parts))
+    whole = f"{parts}\n\n{final.metadata.wire}".encode("utf-8", "surrogatepass")
+    return f"final {hashlib.sha256(whole).hexdigest()}"
 
 
 def plan_length(upload: Upload, declared: int | None) -> int | None:

@@ -5,6 +5,10 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from tusd_py.core.errors import UploadError
+from tusd_py.state.base import LeaseGone, StateError
+from tusd_py.stores.base import StoreError
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -34,5 +38,9 @@ class Background:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, UploadError | StateError | StoreError | LeaseGone):
             log.info("finish_put_off", extra={"reason": repr(error)})
+        else:
+            log.error("background_failed", exc_info=error)  # a fault of ours

@@ -1,7 +1,6 @@
 """Making uploads: singles, partial and final ones, with the first bytes where they come along."""
 
 import asyncio
-import hashlib
 import logging
 from dataclasses import replace
 
@@ -26,7 +25,7 @@ from tusd_py.core.events import EventKind, describe, events_of
 from tusd_py.core.facts import facts_of
 from tusd_py.core.identity import Principal
 from tusd_py.core.ids import ID_BYTES, build_upload_id
-from tusd_py.core.rules import AppendPlan, plan_create, room_of
+from tusd_py.core.rules import AppendPlan, key_of_final, plan_create, room_of
 from tusd_py.core.upload import Kind, Upload
 from tusd_py.hooks.base import Moment, Question
 from tusd_py.service.background import Background
@@ -200,17 +199,14 @@ def _needs_lease(command: CreateUpload) -> bool:
 def _once_key(upload: Upload, principal: Principal) -> str | None:
     """The key under which a repeated creation finds the first one's upload.
 
-    A token for one file counts for the whole, not for its parts. A final upload that is asked for
-    again, because its answer was lost, is the same one, also without such a token.
+    A token for one file counts for the whole, not for its parts.
     """
     if upload.kind is Kind.PARTIAL:
         return None
     once = principal.claims.once_id if principal.claims else None
     if once is not None or upload.kind is Kind.SINGLE:
         return once
-    text = "\n".join((upload.owner.video_id, upload.owner.client_id, *upload.parts))
-    whole = f"{text}\n\n{upload.metadata.wire}".encode("utf-8", "surrogatepass")
-    return f"final {hashlib.sha256(whole).hexdigest()}"
+    return key_of_final(upload)
 
 
 def _file_of(upload: Upload) -> tuple[object, ...]:

@@ -1,9 +1,11 @@
 """The end of a body: its bytes are committed and the lease let go, or the upload is finished."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tusd_py.core.commands import AppendBytes, CreateUpload
+from tusd_py.core.digests import Algorithm
 from tusd_py.core.errors import BodyTooLong, GateFailed, LengthConflict, UploadError
 from tusd_py.core.rules import check_completion, move
 from tusd_py.core.upload import GONE, Kind, Status, Upload
@@ -53,12 +55,18 @@ class Ender:
     async def finish(self, held: Held, command: CreateUpload | AppendBytes) -> Upload:
         """Complete the upload. See ``Finisher.finish``."""
         try:
-            finished = await self._finisher.finish(held, command.wanted_digests)
+            return await self.complete(held, command.wanted_digests)
         except GateFailed as exc:
             note_offset(exc, held.upload)
             raise
+
+    async def complete(self, held: Held, wanted: Sequence[Algorithm] = ()) -> Upload:
+        """See ``Finisher.finish``. What waited for this upload goes on behind the answer."""
+        finished = await self._finisher.finish(held, wanted)
         if finished.kind is Kind.PARTIAL:
             self._background.detach(self._joiner.part_completed(finished.id))
+        elif finished.kind is Kind.FINAL:
+            self._background.detach(self._joiner.let_parts_go(finished))
         return finished
 
     async def _close_length(self, lease: Lease, upload: Upload) -> Held:

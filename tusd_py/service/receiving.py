@@ -12,6 +12,7 @@ from tusd_py.core.errors import (
     BodyTooSlow,
     ClientGone,
     LeaseLost,
+    PartUnusable,
     ServerStopping,
     StateUnavailable,
     StorageFailed,
@@ -27,7 +28,7 @@ from tusd_py.service.parts import Parts
 from tusd_py.service.progress import Progress
 from tusd_py.service.settling import Held
 from tusd_py.state.base import LeaseGone, StateError
-from tusd_py.stores.base import Appended, Appending, Part
+from tusd_py.stores.base import Appended, Appending, Part, PartLost
 from tusd_py.streams import Brake, ByteSource, SourceEnd, StopReason
 
 log = logging.getLogger(__name__)
@@ -176,7 +177,7 @@ class Receiver:
                 extra={"upload_id": upload.id, "offset": upload.offset},
                 exc_info=appended.error,
             )
-            error = StorageFailed()
+            error = PartUnusable() if isinstance(appended.error, PartLost) else StorageFailed()
         elif appended.unproven is not None:
             error = appended.unproven
         elif appended.overflowed:

@@ -15,12 +15,14 @@ from tusd_py.core.events import Event, EventKind, events_of
 from tusd_py.core.facts import Facts, Remains, upload_of
 from tusd_py.core.identity import check_owner
 from tusd_py.core.reconcile import Reconciled, reconcile
-from tusd_py.core.upload import GONE, Status, Upload
+from tusd_py.core.rules import key_of_final
+from tusd_py.core.upload import GONE, Kind, Status, Upload
 from tusd_py.service.parts import Parts
 from tusd_py.state.base import (
     Lease,
     LeaseBusy,
     LeaseGone,
+    OnceTaken,
     Purpose,
     RecordUnknown,
     Seen,
@@ -105,7 +107,7 @@ class Settler:
                 raise UploadUnknown()
             check_owner(visit.principal, remains.facts.owner)
             try:
-                taken = await self._state.adopt(self._made_anew(remains.facts))
+                taken = await self._adopt(remains)
             except LeaseBusy as busy:
                 if busy.retry_after_seconds > 0:
                     raise
@@ -114,6 +116,21 @@ class Settler:
             self._observer.swept("adopted")
             return taken
         raise UploadLocked()
+
+    async def _adopt(self, remains: Remains) -> Taken:
+        upload = self._made_anew(remains.facts)
+        if upload.kind is not Kind.FINAL:
+            return await self._state.adopt(upload)
+        try:
+            return await self._state.adopt(upload, once=key_of_final(upload))
+        except OnceTaken:
+            if remains.mark is not None:
+                return await self._state.adopt(upload)  # nothing that is complete goes
+        # Its creation died before anybody was told of it, and was asked for again: joined as well,
+        # the same file would be told of twice.
+        log.warning("creation_was_repeated", extra={"upload_id": upload.id})
+        await self._store.remove(upload.id)
+        raise AlreadyTerminated()
 
     def _made_anew(self, facts: Facts) -> Upload:
         """Facts hold the expiry of the creation; progress may have put it off since."""

@@ -12,7 +12,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from tusd_py.core.errors import LeaseLost, UploadError, UploadLocked
+from tusd_py.core.errors import (
+    LeaseLost,
+    StorageFailed,
+    StorageFull,
+    UploadError,
+    UploadLocked,
+)
 from tusd_py.core.events import Event, EventKind, events_of
 from tusd_py.core.identity import ANYBODY
 from tusd_py.core.ids import UploadId
@@ -157,7 +163,8 @@ class Sweeper:
         elif upload.status is Status.JOINING:
             await self._join(held, now)
         elif upload.status is Status.RECEIVED or (upload.is_full and upload.completes_at_length):
-            await self._finisher.finish(held)
+            finished = await self._finisher.finish(held)
+            await self._joiner.let_parts_go(finished)
             self._parts.observer.swept("finished")
         elif _has_expired(upload, now):
             await self._remove(held, EventKind.EXPIRED, "expired")
@@ -170,8 +177,26 @@ class Sweeper:
         ):
             await self._remove(held, EventKind.EXPIRED, "expired")
             return
-        await self._joiner.let_parts_go(await self._joiner.join(held))
+        try:
+            joined = await self._joiner.join(held)
+        except (StorageFailed, StorageFull, StoreError):
+            await self._end_overdue(held.upload.id, now)
+            raise
+        await self._joiner.let_parts_go(joined)
         self._parts.observer.swept("finished")
+
+    async def _end_overdue(self, upload_id: UploadId, now: float) -> None:
+        """What could not be joined for long past its end keeps neither its parts nor the space."""
+        found = await self._settler.visit(
+            Visit(upload_id=upload_id, purpose=Purpose.SWEEP, principal=ANYBODY)
+        )
+        if isinstance(found, Seen):
+            return
+        overdue_since = now - self._settings.partial_keep_seconds
+        if found.upload.status is Status.JOINING and _has_expired(found.upload, overdue_since):
+            await self._remove(found, EventKind.EXPIRED, "expired")
+        else:
+            await let_go(self._parts.state, found.lease)
 
     async def _let_be(self, held: Held, now: float) -> None:
         """It stays; where nobody has written for a while, that is told, once per gap."""
@@ -215,8 +240,8 @@ class Sweeper:
         return 0.0
 
     async def _without_record(self, upload_ids: Sequence[UploadId]) -> list[UploadId]:
-        found = await asyncio.gather(*map(self._parts.state.find, upload_ids))
-        return [i for i, upload in zip(upload_ids, found, strict=True) if upload is None]
+        found = await self._parts.state.find_many(upload_ids)
+        return [upload_id for upload_id in upload_ids if upload_id not in found]
 
     # ------------------------------------------------------------------ for ever
 

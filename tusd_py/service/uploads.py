@@ -10,7 +10,6 @@ from dataclasses import replace
 from tusd_py.core.commands import AppendBytes, Completion, CreateUpload, ReadOffset, Terminate
 from tusd_py.core.errors import (
     GateRefused,
-    PartUnusable,
     ServerStopping,
     StorageFull,
     UploadError,
@@ -24,6 +23,7 @@ from tusd_py.core.ids import UploadId
 from tusd_py.core.rules import check_append_to_finished, plan_append
 from tusd_py.core.upload import Status, Upload
 from tusd_py.hooks.base import Moment, Question
+from tusd_py.service.awaiting import Awaiting
 from tusd_py.service.background import Background
 from tusd_py.service.creating import Creator
 from tusd_py.service.ending import Ender, judged, note_offset
@@ -54,7 +54,7 @@ class Uploads:
         self._finisher = Finisher(parts)
         self._remover = Remover(parts)
         self._background = Background()
-        self._joiner = Joiner(parts, self._receiver, self._finisher)
+        self._joiner = Joiner(parts, self._receiver, self._finisher, Awaiting())
         self._ender = Ender(parts, self._finisher, self._joiner, self._background)
         self._creator = Creator(parts, self._receiver, self._ender, self._joiner, self._background)
         self._is_stopping = False
@@ -149,7 +149,7 @@ class Uploads:
             if found.upload.status is Status.RECEIVING and not _is_due(found.upload, command):
                 await self._state.commit(found.lease, found.upload, release=True)
                 return found.upload
-            finishing = self._background.spawn(self._finisher.finish(found))
+            finishing = self._background.spawn(self._ender.complete(found))
             try:
                 async with asyncio.timeout(self._parts.settings.head_gate_seconds):
                     return await asyncio.shield(finishing)
@@ -164,8 +164,8 @@ class Uploads:
             return upload
         try:
             return replace(upload, length=(await self._joiner.look(upload)).length)
-        except PartUnusable:
-            return upload
+        except UploadError:
+            return upload  # the sweeper will find the same, and end it
 
     async def terminate(self, command: Terminate, principal: Principal) -> None:
         """Remove the upload, finished or not. When this returns it is gone for every reader."""

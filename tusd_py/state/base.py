@@ -9,7 +9,7 @@ before the deadline, by the store's clock. It is let go by an explicit mark.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -34,6 +34,10 @@ class LeaseGone(Exception):
 
 class RecordUnknown(Exception):
     """There is no record of this upload (there may be facts beside bytes)."""
+
+
+class OnceTaken(Exception):
+    """Another upload of this ``once`` key exists. Nothing was changed."""
 
 
 class LeaseBusy(Exception):
@@ -208,8 +212,9 @@ class UploadState(ABC):
         """
 
     @abstractmethod
-    async def adopt(self, upload: Upload) -> Taken:
+    async def adopt(self, upload: Upload, *, once: str | None = None) -> Taken:
         """Make a record for bytes whose record is missing, and take its lease, in one step.
+        ``once``: as for ``create``; where another upload of this key exists: OnceTaken.
 
         The caller reads the facts again *after* this [adopt-leased]. Where a record exists by now:
         LeaseBusy with 0 seconds (start over with ``take``). [grace] holds as for ``take``. The
@@ -219,6 +224,10 @@ class UploadState(ABC):
     @abstractmethod
     async def find(self, upload_id: UploadId) -> Upload | None:
         """The record as it stands, without a lease; it may be behind a running writer."""
+
+    @abstractmethod
+    async def find_many(self, upload_ids: Sequence[UploadId]) -> Mapping[UploadId, Upload]:
+        """As ``find`` for each of them, in one step; what has no record is left away."""
 
     @abstractmethod
     async def commit(

@@ -11,7 +11,16 @@ from typing import Any, Final
 from tusd_py.core.identity import check_owner
 from tusd_py.core.ids import HolderId, UploadId
 from tusd_py.core.upload import GONE, Boot, Status, Upload
-from tusd_py.state.base import LeaseBusy, LeaseGone, Purpose, RecordUnknown, Seen, StateError, Visit
+from tusd_py.state.base import (
+    LeaseBusy,
+    LeaseGone,
+    OnceTaken,
+    Purpose,
+    RecordUnknown,
+    Seen,
+    StateError,
+    Visit,
+)
 from tusd_py.state.sqlite_events import store_events
 from tusd_py.state.sqlite_rows import (
     CHANGING_COLUMNS,
@@ -152,14 +161,24 @@ class LeaseBook:
         """Whether the lease in a row is live: its time, its boot, its process."""
         return boot_id == self.boot.boot_id and deadline > now and self.is_alive(process)
 
-    def adopt(self, db: sqlite3.Connection, values: Row, upload: Upload, holder: HolderId) -> Grant:
+    def adopt(
+        self,
+        db: sqlite3.Connection,
+        values: Row,
+        upload: Upload,
+        holder: HolderId,
+        once: str | None,
+    ) -> Grant:
         """``values``: ``insert_values`` of a record of no generation, so that nobody believes it
         before it is reconciled, not even after the adopter's death."""
         if db.execute("SELECT 1 FROM upload WHERE id = ?", (upload.id,)).fetchone():
             raise LeaseBusy(0.0)
         now = self.clock()
         self._check_grace(now)
+        if once is not None and self._find_once(db, once) is not None:
+            raise OnceTaken
         db.execute(_INSERT, values + self._lease_values(holder, now, was_settled=False))
+        self._keep_once(db, once, upload.id)
         return Grant(upload, 1, holder, False)
 
     # ------------------------------------------------------------------ under a lease
@@ -183,8 +202,7 @@ class LeaseBook:
             db.execute(_INSERT, values + lease)
         except sqlite3.IntegrityError as exc:
             raise StateError("there is an upload of this id") from exc
-        if once is not None:
-            db.execute("REPLACE INTO once (key, upload_id) VALUES (?, ?)", (once, values[0]))
+        self._keep_once(db, once, values[0])
         store_events(db, events)
         return None
 
@@ -280,6 +298,10 @@ class LeaseBook:
         ).fetchone()
         upload = upload_from(row) if row else None
         return None if upload is None or upload.status in GONE else upload
+
+    def _keep_once(self, db: sqlite3.Connection, key: str | None, upload_id: UploadId) -> None:
+        if key is not None:
+            db.execute("REPLACE INTO once (key, upload_id) VALUES (?, ?)", (key, upload_id))
 
 
 def insert_values(upload: Upload, master: str) -> Row:

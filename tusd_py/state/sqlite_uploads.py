@@ -5,7 +5,7 @@ import secrets
 import sqlite3
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,6 +40,8 @@ CHECK_HOLDER_SECONDS: Final = 0.2
 """How often a waiter looks whether the holder's process lives, and repeats its wish to it."""
 MIN_WAIT_SECONDS: Final = 0.005
 COUNTS_KEPT_SECONDS: Final = 5.0
+MAX_ASKED: Final = 500
+"""Ids in one statement: an old SQLite takes 999 values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +122,14 @@ class SqliteUploads(UploadState):
         got = await self._wait_to_take(visit, found, began + visit.wait_seconds)
         return replace(got, waited_seconds=asyncio.get_running_loop().time() - began)
 
-    async def adopt(self, upload: Upload) -> Taken:
+    async def adopt(self, upload: Upload, *, once: str | None = None) -> Taken:
         shop, book = self._shop, self._shop.book
         # Of no generation until the adopter has reconciled and committed.
         made = replace(upload, master="")
         holder, asked_at = _new_holder(), self._clock()
         values = insert_values(made, made.master)
         await shop.writer.run(
-            partial(book.adopt, values=values, upload=made, holder=holder),
+            partial(book.adopt, values=values, upload=made, holder=holder, once=once),
             on_orphan=lambda _: self._give_back((made.id, holder, 1)),
         )
         return Taken(self._lease(made.id, 1, holder, asked_at), made, is_settled=False)
@@ -237,6 +239,18 @@ class SqliteUploads(UploadState):
         def ask(db: sqlite3.Connection) -> Upload | None:
             row = db.execute(f"{SELECT_UPLOAD} WHERE u.id = ?", (upload_id,)).fetchone()
             return upload_from(row) if row else None
+
+        return await self._shop.reader.run(ask)
+
+    async def find_many(self, upload_ids: Sequence[UploadId]) -> Mapping[UploadId, Upload]:
+        def ask(db: sqlite3.Connection) -> dict[UploadId, Upload]:
+            found: dict[UploadId, Upload] = {}
+            for first in range(0, len(upload_ids), MAX_ASKED):
+                asked = upload_ids[first : first + MAX_ASKED]
+                marks = ", ".join("?" * len(asked))
+                rows = db.execute(f"{SELECT_UPLOAD} WHERE u.id IN ({marks})", asked)
+                found |= {upload.id: upload for upload in map(upload_from, rows)}
+            return found
 
         return await self._shop.reader.run(ask)
 

@@ -24,6 +24,10 @@ class StoreError(Exception):
     """The store could not do it (I/O error, permissions). The cause is chained."""
 
 
+class PartLost(StoreError):
+    """A part of a join has fewer bytes than its record says, or none: trying again is in vain."""
+
+
 class StoreFull(StoreError):
     """No space left, or the reserve was reached."""
 
@@ -170,7 +174,7 @@ class ByteStore(ABC):
         Inside the file system where it can (``copy_file_range``, so shared blocks where it has
         them), with a look at the brake before each move. ``appending.offset`` grows as bytes land;
         cancelling is as safe as for ``append``. A part with fewer bytes than its length, or none,
-        is an ``error``.
+        is an ``error``: PartLost.
         """
 
     @abstractmethod

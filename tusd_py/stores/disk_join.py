@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from tusd_py.core.ids import UploadId
-from tusd_py.stores.base import Appended, Appending, Part, StoreError
+from tusd_py.stores.base import Appended, Appending, Part, PartLost, StoreError
 from tusd_py.stores.disk_bytes import BytesWriter
 from tusd_py.stores.disk_files import SAFE, store_error
 from tusd_py.stores.disk_threads import DiskThreads
@@ -104,6 +104,8 @@ class JoinPath:
 def _open_part(path: str, part: Part) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | SAFE)
+    except FileNotFoundError as error:
+        raise PartLost(f"the part {part.upload_id} has no bytes") from error
     except OSError as error:
         raise StoreError(
             f"the part {part.upload_id} cannot be opened ({error.strerror})"
@@ -111,7 +113,7 @@ def _open_part(path: str, part: Part) -> Iterator[int]:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_size < part.length:
-            raise StoreError(
+            raise PartLost(
                 f"the part {part.upload_id} has {found.st_size} bytes, not {part.length}"
             )
         yield descriptor

@@ -101,6 +101,36 @@ def test_power_longer_only_power_syncs_and_only_where_it_must(
     assert settle(row, remains(size), durability=durability).must_sync is must_sync
 
 
+@pytest.mark.parametrize(
+    ("durability", "must_sync"), [(PROCESS, False), (FINISH, True), (POWER, True)]
+)
+def test_what_is_told_of_a_strict_upload_is_synced_before_it_is_believed(
+    durability: Durability, must_sync: bool
+) -> None:
+    """Else a restart of the machine takes it back, and the upload is invalid."""
+    row = an_upload(offset=2, synced_offset=2, is_strict=True)
+    assert settle(row, remains(5), durability=durability).must_sync is must_sync
+
+
+# ------------------------------------------------------------------ digests of the whole
+
+
+def test_a_mark_says_that_what_was_promised_of_the_whole_was_verified() -> None:
+    """The commit that said so may be forgotten; one that was not knows more."""
+    promised, more = (("sha256", "cHJvbWlzZWQ="),), (("sha256", "a"), ("sha512", "b"))
+    row = an_upload(status=Status.RECEIVED, promised_digests=promised)
+    assert settle(row, remains(10, mark=a_mark())).upload.digests == promised
+    row = replace(row, digests=more)
+    assert settle(row, remains(10, mark=a_mark())).upload.digests == more
+
+
+def test_digests_of_bytes_that_are_gone_are_forgotten() -> None:
+    """They are of a file that will have other bytes."""
+    row = an_upload(status=Status.RECEIVED, offset=10, synced_offset=4, digests=(("sha256", "a"),))
+    assert settle(row, remains(10), boot=RESTARTED).upload.digests == ()
+    assert settle(row, remains(10)).upload.digests == row.digests
+
+
 # ------------------------------------------------------------------ [synced-number]
 
 

@@ -123,10 +123,12 @@ def test_reconciling_what_was_reconciled_changes_nothing(found: Situation) -> No
 
 
 @given(situations())
-def test_only_power_asks_for_a_sync_and_for_all_it_newly_believes(found: Situation) -> None:
+def test_what_may_not_be_lost_again_is_synced_and_nothing_else_is(found: Situation) -> None:
+    """With ``power`` all that is newly believed; with ``finish`` where no offset may shrink."""
     result = found.settle()
     is_new = result.upload.offset > found.row.synced_offset
-    assert result.must_sync is (found.durability is POWER and is_new)
+    promises = found.durability is POWER or (found.durability is FINISH and found.row.is_strict)
+    assert result.must_sync is (promises and is_new)
 
 
 @given(situations())
