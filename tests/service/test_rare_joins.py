@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.test_deaths import dies
+from tests.service.test_deaths import KINDS, at_every_death, dies
 from tests.service.test_joining import HOUR, sweep, until_joined
 from tests.service.world import ScriptedGate, World, a_world, principal
 from tusd_py.core.errors import PartUnusable, UploadUnknown
@@ -101,6 +101,66 @@ async def test_a_lost_state_ends_no_final_upload_that_waits(tmp_path: Path, asks
         await world.append(half, 2, b"lf")
         assert (await until_joined(world, final.id)).status is Status.COMPLETE
         assert world.content(final.id) == b"halfone"
+
+
+@pytest.mark.parametrize("options", KINDS[1:5])
+async def test_a_join_that_died_is_found_also_where_the_state_is_lost(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """Whatever died in it: the walk finds final upload and parts, and who asks again finds it."""
+    parts: list[UploadId] = []
+
+    async def prepare(world: World) -> UploadId:
+        parts[:] = [await world.part(b"01234"), await world.part(b""), await world.part(b"56789")]
+        return parts[0]
+
+    async def act(world: World, _: UploadId) -> None:
+        await world.final(*parts)
+        await world.uploads.drain()
+
+    async def check(world: World, _: UploadId) -> None:
+        await world.deliver()
+        await world.lose_state()
+        while await world.sweeper.walk() is not None:
+            pass
+        final = await until_joined(world, (await world.final(*parts)).id)
+        assert (final.status, final.offset, final.length) == (Status.COMPLETE, 10, 10)
+        await world.deliver()
+        completed = {e.upload_id for e in world.events if e.kind is EventKind.COMPLETED}
+        assert completed == {final.id}, "the file was made twice"
+        if world.destination is None:
+            assert world.content(final.id) == b"0123456789"
+
+    await at_every_death(tmp_path, options, prepare, act, check)
+
+
+@pytest.mark.parametrize("options", KINDS[1:4])
+async def test_a_death_while_the_last_part_ends_costs_no_final_upload(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """Its completion, and the join behind it, die anywhere: the whole is made, and told once."""
+    finals: list[UploadId] = []
+
+    async def prepare(world: World) -> UploadId:
+        half = await half_a_part(world)
+        finals[:] = [(await world.final(half, await world.part(b"one"))).id]
+        return half
+
+    async def act(world: World, half: UploadId) -> None:
+        await world.append(half, 2, b"lf")
+        await world.uploads.drain()
+
+    async def check(world: World, half: UploadId) -> None:
+        part = await world.head(half)
+        assert part.offset >= 2
+        if not part.is_complete:
+            await world.append(half, part.offset, b"half"[part.offset :])
+        final = await until_joined(world, finals[0])
+        assert final.is_complete and world.content(final.id) == b"halfone"
+        await world.deliver()
+        assert len(world.told(EventKind.COMPLETED, final.id)) == 1
+
+    await at_every_death(tmp_path, options, prepare, act, check)
 
 
 async def test_a_part_without_bytes_ends_its_whole(tmp_path: Path) -> None:
