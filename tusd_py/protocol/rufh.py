@@ -14,7 +14,7 @@ from tusd_py.core.digests import Algorithm, Digest, Promise
 from tusd_py.core.errors import UploadError
 from tusd_py.core.ids import UploadId
 from tusd_py.core.metadata import Metadata
-from tusd_py.core.upload import Upload
+from tusd_py.core.upload import GONE, Upload
 from tusd_py.protocol import headers as h
 from tusd_py.protocol.answers import Answer, Header
 from tusd_py.protocol.base import Asked, Terms, Translator
@@ -27,6 +27,7 @@ from tusd_py.protocol.structured import (
     MAX_INTEGER,
     build_boolean,
     build_dictionary,
+    build_integer,
     parse_boolean_item,
     parse_integer_item,
 )
@@ -134,6 +135,8 @@ class Rufh(Translator):
 
     def build_created(self, asked: Asked, upload: Upload, location: str) -> Answer:
         """201 also for a whole upload: that is what the resource it was sent to has to say."""
+        if not upload.is_complete and self._completion(asked.fields) is not Completion.LATER:
+            raise _found_unfinished(upload, location)
         headers = (self._named, (h.LOCATION, location), *self._state_of(upload))
         return Answer(201, (*headers, *self.limits_of(upload), *digests_of(asked, upload)))
 
@@ -151,7 +154,7 @@ class Rufh(Translator):
         """204, which every version allows and the oldest ones demand."""
         headers = [self._named, *self._state_of(upload), *self.limits_of(upload)]
         if upload.length is not None:
-            headers.append((h.UPLOAD_LENGTH, h.build_bytes(upload.length)))
+            headers.extend(_told(h.UPLOAD_LENGTH, upload.length))
         return Answer(204, (*headers, *digests_of(asked, upload), NO_STORE))
 
     def build_early(self, asked: Asked, upload: Upload, location: str) -> Answer | None:
@@ -163,8 +166,8 @@ class Rufh(Translator):
     def build_progress(self, asked: Asked, upload: Upload) -> Answer | None:
         if not (self.row.has_progress and self._may_interrupt(asked)):
             return None
-        offset = (h.UPLOAD_OFFSET, h.build_bytes(upload.offset))
-        return Answer(RESUMPTION_SUPPORTED, (self._named, offset))
+        offset = _told(h.UPLOAD_OFFSET, upload.offset)
+        return Answer(RESUMPTION_SUPPORTED, (self._named, *offset)) if offset else None
 
     def build_error(
         self, error: UploadError, *, method: str, request_id: str, refusal_status: int | None = None
@@ -191,8 +194,7 @@ class Rufh(Translator):
         return ((h.UPLOAD_LIMIT, value),) if value else ()
 
     def _state_of(self, upload: Upload) -> tuple[Header, ...]:
-        offset = (h.UPLOAD_OFFSET, h.build_bytes(upload.offset))
-        return (offset, self.completeness_of(upload))
+        return (*_told(h.UPLOAD_OFFSET, upload.offset), self.completeness_of(upload))
 
     def _completeness(self, is_complete: bool) -> Header:
         return (self.row.completion_field, build_boolean(is_complete != self.row.is_inverted))
@@ -208,8 +210,10 @@ class Rufh(Translator):
             # gate says; everything else is between the client and this protocol.
             headers.append(self._completeness(isinstance(error, e.GateRefused)))
         match error:
-            case e.OffsetMismatch(stored=offset):
-                headers.append((h.UPLOAD_OFFSET, h.build_bytes(offset)))
+            case e.OffsetMismatch(stored=offset, location=location):
+                headers.extend(_told(h.UPLOAD_OFFSET, offset))
+                if location is not None:
+                    headers.append((h.LOCATION, location))
             case e.UploadTooLarge(max_bytes=max_bytes):
                 headers.extend(self._limit(max_bytes, None))
             case e.UnsupportedMediaType():
@@ -217,7 +221,7 @@ class Rufh(Translator):
             case e.BodyTooLong():
                 pass  # what contradicts its length has come to its end
             case UploadError(offset=int(offset)):
-                headers.append((h.UPLOAD_OFFSET, h.build_bytes(offset)))
+                headers.extend(_told(h.UPLOAD_OFFSET, offset))
             case _:
                 pass
         return tuple(headers)
@@ -260,6 +264,21 @@ def build_offer(terms: Terms) -> tuple[Header, ...]:
     """For every OPTIONS. Without any limits "it MUST use min-size=0 instead of an empty value"."""
     limit = build_limit(NEWEST, terms.max_bytes, terms.expire_seconds) or "min-size=0"
     return ((h.UPLOAD_LIMIT, limit), (h.ACCEPT_PATCH, h.PARTIAL_UPLOAD))
+
+
+def _found_unfinished(upload: Upload, location: str) -> UploadError:
+    """A token for one file was presented again, for a whole one, and this is what the first request
+    left. The content was not read: its sender takes any success for that of the whole."""
+    if upload.status in GONE:
+        return e.TokenTooNarrow("its one file was refused or removed")
+    mismatch = e.OffsetMismatch(stored=upload.offset, requested=0)
+    mismatch.location = location
+    return mismatch
+
+
+def _told(name: str, number: int) -> tuple[Header, ...]:
+    """Nothing where it has more digits than such a field can: a client could not read it."""
+    return ((name, build_integer(number)),) if number <= MAX_INTEGER else ()
 
 
 def _count(fields: h.Fields, name: str) -> int | None:

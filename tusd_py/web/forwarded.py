@@ -18,6 +18,7 @@ _AUTHORITY: Final = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII
 )
 _SCHEMES: Final = ("http", "https")
+_WHOLE_URL: Final = re.compile(r"https?://(?:[^/?#@]*@)?([^/?#@]*)", re.ASCII | re.IGNORECASE)
 _OF_PROXIES: Final = (
     h.FORWARDED,
     h.VIA,
@@ -47,11 +48,15 @@ class PublicAddress:
             if name != UNIX_PEER
         )
 
-    def location(self, upload_id: str, fields: h.Fields, peer: Peer, *, scheme: str) -> str:
-        """The address of an upload, absolute unless the request names no usable host."""
+    def location(
+        self, upload_id: str, fields: h.Fields, peer: Peer, *, scheme: str, target: str = "/"
+    ) -> str:
+        """The address of an upload, absolute unless the request names no usable host. ``target``:
+        as it stands in the request line. RFC 9112, 3.2.2: a whole URL there counts, not Host."""
         if self._fixed is not None:
             return self._fixed + upload_id
-        host: str | None = _first(fields, h.HOST)
+        whole = _WHOLE_URL.match(target)
+        host: str | None = whole[1] if whole else _first(fields, h.HOST)
         if (self._networks or self._trusts_unix) and self._is_trusted(peer):
             told_scheme, told_host = _told(fields)
             scheme = told_scheme or scheme

@@ -59,7 +59,7 @@ def check_aiohttp() -> None:
 class Connection(Intake):
     """One client connection."""
 
-    __slots__ = ("_discarded", "_gone", "_handle_error", "_has_half_closed", "on_lost")
+    __slots__ = ("_discarded", "_gone", "_handle_error", "_has_half_closed", "on_eof", "on_lost")
 
     def __init__(self, manager: "EdgeServer", **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -70,6 +70,8 @@ class Connection(Intake):
         self._gone: asyncio.Future[None] | None = None
         self.on_lost: Callable[[], None] | None = None
         """Called once the connection is gone: for answers that are written over a long time."""
+        self.on_eof: Callable[[], None] | None = None
+        """Called when the client closes its half: for answers that have no end of their own."""
 
     # ------------------------------------------------------------------ questions
 
@@ -106,6 +108,8 @@ class Connection(Intake):
         """The client has nothing more to send. True keeps our half open for its answers."""
         self._has_half_closed = True
         self._set_gone()
+        if self.on_eof is not None:
+            self.on_eof()
         if self._discarded is not None or self.is_idle:
             return None
         self._end_open_body(ConnectionResetError("the client closed its half within a body"))

@@ -211,6 +211,7 @@ class OneShots:
             request.headers,
             request.get_extra_info("peername"),
             scheme=request.scheme,
+            target=request.raw_path,
         )
         return Stored(upload, location)
 

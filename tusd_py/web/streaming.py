@@ -257,11 +257,15 @@ class Streams:
         )
         self._sinks.add(sink)
         connection.on_lost = lambda: sink.cut(ClientLeft())
+        if content.length is None:
+            # A page that is closed sends a FIN and no more: nothing else would tell of it before
+            # the second write after that.
+            connection.on_eof = connection.on_lost
         end = End.CUT
         try:
             end = await self._run(sink, frame, content)
         finally:
-            connection.on_lost = None
+            connection.on_lost = connection.on_eof = None
             self._sinks.discard(sink)
             self._count(content.kind, end, sink.sent_bytes)
             if end is not End.WHOLE and connection.transport is not None:

@@ -185,6 +185,7 @@ class UploadsResource:
             request.headers,
             request.get_extra_info("peername"),
             scheme=request.scheme,
+            target=request.raw_path,
         )
 
     async def unsent(self, exchange: Exchange, answer: Answer) -> None:

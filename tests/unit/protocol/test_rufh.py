@@ -261,7 +261,8 @@ def test_every_answer_tells_offset_and_completeness(version: int) -> None:
     ((name, finished),) = end(version, True).items()
     ((_, unfinished),) = end(version, False).items()
     for upload, said in ((DONE, finished), (an_upload(), unfinished)):
-        created = translator.build_created(asked(), upload, "/upload/x")
+        more = asked(end(version, upload is DONE))
+        created = translator.build_created(more, upload, "/upload/x")
         appended = translator.build_appended(asked(), upload)
         offset = translator.build_offset(asked(), upload)
         for answer in (created, appended, offset):
@@ -272,6 +273,20 @@ def test_every_answer_tells_offset_and_completeness(version: int) -> None:
         assert appended.status == (201 if upload is DONE or version < 7 else 204)
         assert offset.status == 204
     assert translator.build_terminated(asked()).status == 204
+
+
+@EVERY
+def test_what_was_to_be_whole_and_is_not_is_no_success(version: int) -> None:
+    """RUFH-CRE-07: a repeated creation finds what the first one left, and reads nothing itself."""
+    translator = ALL[version]
+    whole = asked(end(version, True))
+    with pytest.raises(e.OffsetMismatch) as caught:
+        translator.build_created(whole, an_upload(offset=3), "/upload/x")
+    answer = translator.build_error(caught.value, method="POST", request_id="r")
+    told = {name: answer.header(name) for name in ("Location", "Upload-Offset")}
+    assert (answer.status, told) == (409, {"Location": "/upload/x", "Upload-Offset": "3"})
+    with pytest.raises(e.TokenTooNarrow):
+        translator.build_created(whole, an_upload(status=Status.REJECTED), "/upload/x")
 
 
 def test_all_bytes_do_not_make_it_complete() -> None:
@@ -303,7 +318,7 @@ def test_limits_are_told_where_there_are_any(version: int, limit: str | None) ->
     upload = an_upload(max_bytes=99, expires_at=NOW + 50.9)
     translator = ALL[version]
     for answer in (
-        translator.build_created(asked(), upload, "/x"),
+        translator.build_created(asked(end(version, False)), upload, "/x"),
         translator.build_offset(asked(), upload),
         translator.build_early(asked({"Upload-Draft-Interop-Version": str(version)}), upload, "/x"),
     ):

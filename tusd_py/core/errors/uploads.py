@@ -31,6 +31,8 @@ class OffsetMismatch(UploadError):
         super().__init__(f"The upload is at offset {stored}, the request starts at {requested}.")
         self.stored = stored
         self.requested = requested
+        self.location: str | None = None
+        """Where the upload is, if the request did not say so."""
 
 
 class BodyTooLong(UploadError):
