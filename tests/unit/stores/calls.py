@@ -1,8 +1,9 @@
-"""System calls that are written down, or at one of which the process dies."""
+"""System calls that are written down, or at one of which the process dies; what is open."""
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -75,3 +76,13 @@ def links_fail(error: int, *, always: bool) -> Iterator[None]:
 
     with patch.object(os, "link", link):
         yield
+
+
+def open_files(part: str) -> dict[str, int]:
+    """The files this process has open whose names have that part, and their sizes."""
+    found = {}
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed a moment ago
+            if part in (name := os.readlink(link)):
+                found[name] = link.stat().st_size
+    return found

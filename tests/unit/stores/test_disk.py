@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.contract.stores import DiskRig, Script, an_id, facts
+from tests.unit.stores.calls import open_files
 from tusd_py.core.facts import CompletionMark
 from tusd_py.core.ids import UploadId
 from tusd_py.core.reconcile import Durability
@@ -244,9 +245,4 @@ async def test_a_source_that_raises_leaves_no_descriptor_open(rig: DiskRig) -> N
     source = Broken(*[bytes(MIB)] * 3)
     with pytest.raises(RuntimeError, match="broken source"):
         await rig.store.append(Appending(an_id(), 0, 8 * MIB, Brake()), source)
-    assert not await asyncio.to_thread(_open_files, ".bin")
-
-
-def _open_files(suffix: str) -> list[str]:
-    links = [one for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
-    return [path for one in links if (path := os.readlink(one)).endswith(suffix)]
+    assert not await asyncio.to_thread(open_files, ".bin")

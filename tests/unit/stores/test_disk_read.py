@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.contract.stores import PATIENCE_SECONDS, DiskRig, Gate, an_id, facts
-from tests.unit.stores.calls import recorded
+from tests.unit.stores.calls import open_files, recorded
 from tusd_py.core.digests import Algorithm
 from tusd_py.core.facts import CompletionMark
 from tusd_py.core.reconcile import Durability
@@ -41,11 +41,6 @@ async def _placed(rig: DiskRig) -> str:
     return place
 
 
-def _open_files(part: str) -> list[str]:
-    links = [one for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
-    return [name for one in links if part in (name := os.readlink(one))]
-
-
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "link in the way"])
 async def test_only_a_file_of_its_own_is_opened_at_a_place(rig: DiskRig, kind: str) -> None:
     """Whoever can put a link there cannot make the server read behind it, nor wait for it."""
@@ -65,7 +60,7 @@ async def test_only_a_file_of_its_own_is_opened_at_a_place(rig: DiskRig, kind: s
         path.parent.rmdir()
         path.parent.symlink_to(outside)
     assert await rig.store.open_bytes(an_id(), place=place) is None
-    assert not await asyncio.to_thread(_open_files, "/files/")
+    assert not await asyncio.to_thread(open_files, "/files/")
 
 
 async def test_a_fifo_is_not_taken_for_an_empty_file(rig: DiskRig) -> None:
@@ -126,7 +121,7 @@ async def test_a_cancelled_opening_leaves_no_descriptor(rig: DiskRig) -> None:
         await asyncio.wait([opening])
         if not opening.cancelled() and (file := opening.result()) is not None:
             await file.close()
-    assert not await asyncio.to_thread(_open_files, ".bin")
+    assert not await asyncio.to_thread(open_files, ".bin")
 
 
 def _slow_preads(monkeypatch: pytest.MonkeyPatch) -> Gate:
@@ -156,12 +151,12 @@ async def test_a_file_is_not_closed_under_a_read(
     if is_cancelled:
         read.cancel()
         await asyncio.sleep(0)
-    assert len(await asyncio.to_thread(_open_files, ".bin")) == 1 and not read.done()
+    assert len(await asyncio.to_thread(open_files, ".bin")) == 1 and not read.done()
     gate.open()
     await asyncio.wait([read])
     assert read.cancelled() is is_cancelled
     assert is_cancelled or read.result() == CONTENT[:4]
-    assert not await asyncio.to_thread(_open_files, ".bin")
+    assert not await asyncio.to_thread(open_files, ".bin")
 
 
 async def test_a_file_that_became_shorter_is_an_error(rig: DiskRig) -> None:
@@ -195,7 +190,7 @@ async def test_a_medium_that_cannot_be_read_is_told(
     with pytest.raises(StoreError):
         await rig.store.digest(an_id(), [Algorithm.MD5], length=10)
     await file.close()
-    assert not await asyncio.to_thread(_open_files, ".bin")
+    assert not await asyncio.to_thread(open_files, ".bin")
 
 
 async def test_a_cancelled_digest_stops_soon_and_closes_its_file(
@@ -221,7 +216,7 @@ async def test_a_cancelled_digest_stops_soon_and_closes_its_file(
     gate.open()
     with pytest.raises(asyncio.CancelledError):
         await digest
-    assert reads == 1 and not await asyncio.to_thread(_open_files, ".bin")
+    assert reads == 1 and not await asyncio.to_thread(open_files, ".bin")
 
 
 async def test_long_work_lets_other_work_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +329,7 @@ async def test_a_cancelled_join_ends_after_the_move_under_way(rig: DiskRig) -> N
         with pytest.raises(asyncio.CancelledError):
             await join
     assert appending.offset == 4 and rig.contents(an_id()) == b"0123"
-    assert not await asyncio.to_thread(_open_files, ".bin")
+    assert not await asyncio.to_thread(open_files, ".bin")
 
 
 async def test_no_descriptor_is_left_by_a_join(rig: DiskRig) -> None:
@@ -344,7 +339,7 @@ async def test_no_descriptor_is_left_by_a_join(rig: DiskRig) -> None:
     for chosen in (parts, [parts[0], Part(an_id(99), 3)]):
         room = sum(part.length for part in chosen)
         await rig.store.join(Appending(an_id(), 0, room, Brake()), chosen)
-        assert not await asyncio.to_thread(_open_files, ".bin")
+        assert not await asyncio.to_thread(open_files, ".bin")
 
 
 async def test_a_directory_that_cannot_be_read_does_not_end_the_walk(

@@ -21,7 +21,7 @@ from tests.contract.stores import (
     an_id,
     facts,
 )
-from tests.unit.stores.calls import recorded
+from tests.unit.stores.calls import open_files, recorded
 from tusd_py.core.digests import Algorithm, Digest, Promise
 from tusd_py.core.ids import HolderId
 from tusd_py.core.reconcile import Durability
@@ -63,14 +63,7 @@ def _appending(
 
 
 def _open_held() -> list[str]:
-    links = [one for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
-    return [name for one in links if ".held" in (name := os.readlink(one))]
-
-
-def _held_bytes() -> int:
-    """How much lies in the files of held bytes that this process has open."""
-    links = [one for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
-    return sum(one.stat().st_size for one in links if ".held" in os.readlink(one))
+    return list(open_files(".held"))
 
 
 async def _hold(rig: DiskRig, data: bytes) -> tuple[asyncio.Task[Appended], asyncio.Event]:
@@ -79,7 +72,7 @@ async def _hold(rig: DiskRig, data: bytes) -> tuple[asyncio.Task[Appended], asyn
     source = Script(data, more)
     append = asyncio.create_task(rig.store.append(_appending(data), source))
     # But for what still waits in the buffer for its batch.
-    await _until(lambda: _held_bytes() > len(data) - 3 * MIB)
+    await _until(lambda: sum(open_files(".held").values()) > len(data) - 3 * MIB)
     return append, more
 
 
