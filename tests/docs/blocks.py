@@ -18,6 +18,7 @@ LANGUAGES: Final = {
     "plan": {"sh"},
     "start": {"sh"},
     "file": {"toml", "python", "js"},
+    "page": {"html"},
     "output": {"text", "json", "http"},
     "says": {"text"},
 }

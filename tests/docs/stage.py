@@ -4,7 +4,9 @@ Actions: ``file`` writes the block; a .toml is also loaded by ``tusd-py config c
 executes it in bash; what it sets is there for the next one. ``output`` is what the last ``run``
 printed. ``serve`` is a command that starts the server, ``start`` one that starts something else
 and has begun when it prints the argument; ``says`` is what the last of those prints sooner or
-later. ``make`` is a ``serve`` from the repository, ``plan`` is asked of make without doing it.
+later. ``page`` is opened in a browser: what can be read on it is what it ``says``; its second word
+is the file that its form sends, or what stands behind the # of its address, and {{ NAME }} in it is
+a variable. ``make`` is a ``serve`` from the repository, ``plan`` is asked of make without doing it.
 
 Ports are the only change: 8080 becomes the server's, 9000 a free one.
 """
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.docs.blocks import Block, is_in, is_like
+from tests.support.browser import chromium
 from tests.support.server import REPOSITORY
 
 CLIENTS: Final = REPOSITORY / "tests" / "clients" / "node_modules"
@@ -114,6 +117,9 @@ class Stage:
                 await self.plan(text)
             case "start":
                 await (await self.begin(text, self.directory)).said(f"…{block.argument}…")
+            case "page":
+                name, word = block.argument.split()
+                await self.open(name, word, text)
             case "says":
                 await self.plays[-1].said(text)
             case _:
@@ -131,6 +137,18 @@ class Stage:
         path.write_text(text)
         if name.endswith(".toml"):
             await self.shell(f".venv/bin/tusd-py config check --config {shlex.quote(name)}")
+
+    async def open(self, name: str, word: str, html: str) -> None:
+        """Open a page in Chromium."""
+        for variable in re.findall(r"{{ (\w+) }}", html):
+            value = await self.shell(f'printf %s "${variable}"')
+            html = html.replace(f"{{{{ {variable} }}}}", value)
+        await self.write(name, html)
+        profile = self.directory / f"{name}.profile"
+        word = await self.shell(f'printf %s "{word}"')
+        driver = REPOSITORY / "tests" / "docs" / "page.mjs"
+        words = ("node", driver, chromium(), profile, name, word)
+        await self.begin(shlex.join(map(str, words)), self.directory)
 
     async def shell(self, script: str, *, code: int = 0) -> str:
         """Run a script; its standard output. Variables come from the last one and stay."""

@@ -79,6 +79,7 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         # Each checkpoint is progress to be told.
         "store": {"durability": "process"},
         "upload": {"lease_seconds": 3.0, "checkpoint_seconds": 0.1},
+        "watch": {"poll_seconds": 0.1},
         "hooks": [HOOK | {"import_from": str(tmp_path)}],
     }
     async with serving(tmp_path / "site", settings) as server:
@@ -183,9 +184,14 @@ async def test_the_second_protocol_passes(site: Site, rufh: Rufh) -> None:
     if site.proxy.kind == "caddy" and rufh.version is not None:
         early = await wire.read_any()
         assert early.status == 104 and early.location.startswith(site.proxy.endpoint)
-    for _ in range(8):
-        await wire.send(b"x" * 5)
-        await asyncio.sleep(0.15)  # time for a checkpoint, which might tell
+    async with site.session.get(
+        f"{site.server.endpoint}events", headers={"Authorization": f"Bearer {site.server.mint()}"}
+    ) as committed:
+        for sent in range(5, 40, 5):
+            await wire.send(b"x" * 5)
+            while (await event_of(committed))[1] != sent:
+                pass  # each commit might be told
+    await wire.send(b"x" * 5)
     answer = await wire.read_response()
     assert (answer.status, answer.offset, rufh.is_complete(answer)) == (201, 40, False)
     assert len(answer.interim) <= (0 if early is None else 3)
@@ -220,21 +226,15 @@ async def test_events_are_told_when_they_happen(site: Site) -> None:
     sent = {"Content_Type": tus.OFFSET_STREAM}
     async with asyncio.timeout(20), site.session.get(f"{url}/events") as stream:
         assert stream.headers["Content-Type"] == "text/event-stream"
-
-        async def event() -> tuple[str, int | None]:
-            block = await stream.content.readuntil(b"\n\n")
-            found = parse_event(block.decode().removesuffix("\n\n"))
-            return found.kind, (found.data or {}).get("offset")
-
-        assert (await event())[0] == "retry"
-        assert await event() == ("status", 0)
+        assert (await event_of(stream))[0] == "retry"
+        assert await event_of(stream) == ("status", 0)
         await site.ask("PATCH", url, b"hello", Upload_Offset="0", **sent)
-        while (told := await event()) != ("status", 5):
+        while (told := await event_of(stream)) != ("status", 5):
             assert told == ("status", 0)
         await site.ask("PATCH", url, b"world", Upload_Offset="5", **sent)
-        while (told := await event()) != ("status", 10):
+        while (told := await event_of(stream)) != ("status", 10):
             assert told == ("status", 5)
-        assert await event() == ("end", None)
+        assert await event_of(stream) == ("end", None)
 
 
 @pytest.mark.timeout(120)
@@ -276,6 +276,13 @@ async def connected(proxy: Proxy) -> Wire:
     """A connection to it on which every answer is seen, interim ones too."""
     reader, writer = await asyncio.open_connection("localhost", proxy.port, ssl=proxy.trust)
     return Wire(reader, writer, f"localhost:{proxy.port}")
+
+
+async def event_of(stream: aiohttp.ClientResponse) -> tuple[str, int | None]:
+    """The next event's kind, and the offset it tells."""
+    block = await stream.content.readuntil(b"\n\n")
+    found = parse_event(block.decode().removesuffix("\n\n"))
+    return found.kind, (found.data or {}).get("offset")
 
 
 async def _status(request: aiohttp.client._RequestContextManager) -> int:

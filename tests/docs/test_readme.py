@@ -22,6 +22,7 @@ from tests.docs.blocks import (
 )
 from tests.docs.stage import Stage
 from tests.docs.tables import build_error_table
+from tests.interop.table import build_table
 from tests.support.server import REPOSITORY
 from tests.support.wire import request
 from tusd_py.hooks.signing import build_signature_headers, parse_secrets
@@ -82,6 +83,11 @@ def test_the_table_of_refusals_is_the_servers_own() -> None:
     assert build_error_table() in README.read_text()
 
 
+def test_the_table_of_clients_is_the_zoos_own() -> None:
+    """Nothing is claimed that no test shows; made anew by python -m tests.interop.table."""
+    assert between("interop", README.read_text()).strip("\n") == build_table().strip("\n")
+
+
 def test_links_lead_to_files_and_headings_that_are_there() -> None:
     """Of the README and the list of changes."""
     for name in ("README.md", "CHANGELOG.md"):
@@ -97,12 +103,20 @@ def test_links_lead_to_files_and_headings_that_are_there() -> None:
 
 def test_measured_figures_are_those_of_the_benchmark() -> None:
     """Each row of the measured table is a row that make bench prints, unit included."""
-    table = README.read_text().partition("<!-- bench -->")[2].partition("<!-- end of bench -->")[0]
+    table = between("bench", README.read_text())
     rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("|")][2:]
     known = {(figure_title(one.title, QUICK).strip(), one.unit) for one in figures()}
     assert rows
     for title, unit in rows:
         assert (title.strip(), unit.strip()) in known
+
+
+def between(name: str, text: str) -> str:
+    """What stands between the two comments of this name, which stand there once."""
+    before, _, rest = text.partition(f"<!-- {name} -->\n")
+    inner, end, after = rest.partition(f"<!-- end of {name} -->\n")
+    assert end and f"<!-- {name} -->" not in before + after
+    return inner
 
 
 @pytest.mark.parametrize(

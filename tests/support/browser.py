@@ -51,7 +51,7 @@ class PageOptions:
 @asynccontextmanager
 async def running_page(options: PageOptions) -> AsyncIterator[ClientRun]:
     """A browser at work; killed at the end if it still runs."""
-    chosen = in_camel_case(options) | {"chromium": _chromium()}
+    chosen = in_camel_case(options) | {"chromium": chromium()}
     script = str(CLIENTS / "browser.mjs")
     async with running_client(node(), script, json.dumps(chosen)) as run:
         yield run
@@ -65,13 +65,14 @@ async def running_suite(version: int, endpoint: str, profile: Path) -> AsyncIter
         "version": version,
         "endpoint": endpoint,
         "profile": str(profile),
-        "chromium": _chromium(),
+        "chromium": chromium(),
     }
     async with running_client(node(), str(CLIENTS / "suite.mjs"), json.dumps(chosen)) as run:
         yield run
 
 
-def _chromium() -> str:
+def chromium() -> str:
+    """The browser's command. Raises NoClient."""
     command = shutil.which("chromium")
     if command is None:
         raise NoClient("chromium is not on the PATH; `make test` installs it")
