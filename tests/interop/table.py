@@ -3,7 +3,6 @@
 Made from the list that the tests run from, so that it cannot say what no test shows.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 from tests.interop import cases as c
@@ -34,9 +33,7 @@ def build_table() -> str:
     ]
     for client in dict.fromkeys(trial.client for trial in TRIALS):
         mine = [trial for trial in TRIALS if trial.client is client]
-        cells = [
-            _by_chance(client, cases, notes) or _cell(mine, cases, notes) for _, cases in COLUMNS
-        ]
+        cells = [_cell(client, mine, cases, notes) for _, cases in COLUMNS]
         ways = dict.fromkeys(trial.way.name for trial in mine if trial.way is not PLAIN)
         name = f"{client.name} {client.where}".strip()
         row = [name, client.version, *cells, ", ".join(ways) or ""]
@@ -45,29 +42,17 @@ def build_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _by_chance(client: Client, cases: tuple[Case, ...], notes: dict[str, int]) -> str:
-    reasons = (why for (other, case), why in BY_CHANCE.items() if other is client and case in cases)
-    why = next(reasons, None)
-    return "" if why is None else f"by chance [{_number(why, notes)}]"
-
-
-def _number(why: str, notes: dict[str, int]) -> int:
-    return notes.setdefault(why, len(notes) + 1)
-
-
-def _cell(mine: list[Trial], cases: tuple[Case, ...], notes: dict[str, int]) -> str:
+def _cell(client: Client, mine: list[Trial], cases: tuple[Case, ...], notes: dict[str, int]) -> str:
     tried = [trial for trial in mine if trial.case in cases]
-    if not tried:
+    reasons = [why for trial in tried if (why := _fault(trial))]
+    chance = [
+        why for (other, _, case), why in BY_CHANCE.items() if other is client and case in cases
+    ]
+    if not tried and not chance:
         return ""
-    faults = sorted({_number(why, notes) for why in _reasons(tried)})
-    good = any(_fault(trial) is None for trial in tried)
-    return " ".join(["yes" if good else "no", *(f"[{number}]" for number in faults)])
-
-
-def _reasons(trials: list[Trial]) -> Iterator[str]:
-    for trial in trials:
-        if why := _fault(trial):
-            yield why
+    marks = sorted({notes.setdefault(why, len(notes) + 1) for why in (*reasons, *chance)})
+    verdict = "by chance" if not tried else "yes" if len(reasons) < len(tried) else "no"
+    return " ".join([verdict, *(f"[{mark}]" for mark in marks)])
 
 
 def _fault(trial: Trial) -> str | None:

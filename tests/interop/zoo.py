@@ -70,7 +70,12 @@ EVERY_HEADER: Final = Way(
 )
 GOLDEN: Final = Way("golden-retriever", {"golden_retriever": True})
 # Bytes under a digest count once all of them are there and verified.
-CHECKSUM: Final = Way("checksum", {"chunk_size": MIB, "upload_checksum": True}, lost_bytes=MIB)
+CHECKSUM: Final = Way(
+    "checksum",
+    {"chunk_size": MIB, "upload_checksum": True},
+    first_cut=MIB + MIB // 2,
+    lost_bytes=MIB,
+)
 JAVA_CHUNKED: Final = Way("chunked", {"payload": MIB})
 RUST_CHUNKED: Final = Way("chunked", {"chunk": MIB})
 RUST_OVERRIDE: Final = Way("method-override", {"override": 1})
@@ -128,9 +133,14 @@ CANNOT: Final[dict[tuple[Client, str, Case], Cannot]] = {
     for way in (DRAFT_03, DRAFT_05)
     for case in (*BREAKS, c.another_run, c.pause)
 }
-BY_CHANCE: Final[dict[tuple[Client, Case], str]] = {
-    (PAGE[5], case): _NOT_AN_ERROR.why for case in (c.cut_by_fin, c.cut_by_rst, c.lost_answer)
-}
+_STUCK_STREAM: Final = (
+    "a stream that is resumed may come to a standstill: the library reads on from it and does not "
+    "let go of the request that broke"
+)
+BY_CHANCE: Final[dict[tuple[Client, str, Case], str]] = {
+    (PAGE[5], PLAIN.name, case): _NOT_AN_ERROR.why
+    for case in (c.cut_by_fin, c.cut_by_rst, c.lost_answer)
+} | {(NODE[2], DEFERRED.name, case): _STUCK_STREAM for case in BREAKS}
 """No trial shows these, for they go one way or the other."""
 
 
@@ -145,8 +155,7 @@ def _every_trial() -> Iterator[tuple[Client, Way, Iterable[Case]]]:
             yield client, DRAFT_03, (*BASICS, *COMMANDED)
             yield client, DRAFT_05, (*BASICS, *COMMANDED)
     for major, page in PAGE.items():
-        cases = (*BASICS, *COMMANDED, c.reload, c.own_suite)
-        yield page, PLAIN, [case for case in cases if (page, case) not in BY_CHANCE]
+        yield page, PLAIN, (*BASICS, *COMMANDED, c.reload, c.own_suite)
         for way in (EVERY_HEADER, PARALLEL):
             yield page, way, (c.large, c.cut_by_rst) if major < 5 else (c.large,)
         for way in (DRAFT_03, DRAFT_05) if major >= 4 else ():
@@ -198,4 +207,5 @@ TRIALS: Final = tuple(
     Trial(client, way, case, _is_daily(client, way, case))
     for client, way, cases in _every_trial()
     for case in cases
+    if (client, way.name, case) not in BY_CHANCE
 )
