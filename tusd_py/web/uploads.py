@@ -136,7 +136,9 @@ class UploadsResource:
         listener = Interim(
             exchange, translator, asked, lambda upload: self.locate(exchange, upload)
         )
-        exchange.is_address_told = command.outlives_cut
+        # Who lost the answer of a final upload finds it by asking for the same once more; its parts
+        # were all sent, and receivers may have been told.
+        exchange.is_address_told = command.outlives_cut or command.kind is Kind.FINAL
         upload = await self._uploads.create(command, principal, exchange.body, listener)
         return translator.build_created(asked, upload, self.locate(exchange, upload))
 

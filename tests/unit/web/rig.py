@@ -21,7 +21,7 @@ from tusd_py.core.errors import (
 from tusd_py.core.identity import ANYBODY, Owner, Principal
 from tusd_py.core.ids import ClientId, UploadId, VideoId
 from tusd_py.core.metadata import Metadata
-from tusd_py.core.upload import NO_BOOT, Status, Upload
+from tusd_py.core.upload import NO_BOOT, Kind, Status, Upload
 from tusd_py.service.listening import NO_LISTENER, Listener
 from tusd_py.streams import ByteSource, SourceEnd
 from tusd_py.web.handler import Connection
@@ -58,6 +58,8 @@ class MemoryUploads:
         self.pause = asyncio.Event()
         self.pause.set()
         """Cleared: bodies are not read on."""
+        self.made_final = asyncio.Event()
+        """Set once a final upload was asked for."""
         self.before_answer = asyncio.Event()
         self.before_answer.set()
         self.offsets: asyncio.Queue[int] = asyncio.Queue()
@@ -74,6 +76,8 @@ class MemoryUploads:
         listener: Listener = NO_LISTENER,
     ) -> Upload:
         self._fail()
+        if command.kind is Kind.FINAL:
+            self.made_final.set()
         upload_id = UploadId(f"{next(self._numbers):032x}")
         self.bytes[upload_id] = bytearray()
         self.records[upload_id] = Upload(

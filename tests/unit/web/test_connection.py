@@ -363,6 +363,21 @@ async def test_a_creation_whose_client_left_before_the_answer_is_forgotten(
     assert rig.uploads.forgotten == [f"{1:032x}"]
 
 
+async def test_a_final_upload_whose_client_left_before_the_answer_stays(
+    rig: Rig, wire: Wire
+) -> None:
+    """Its client finds it by asking for the same once more, and receivers may have been told."""
+    part = await rig.an_upload(wire)
+    rig.uploads.before_answer.clear()
+    await wire.send_head("POST", "/upload/", {**TUS, "Upload-Concat": f"final;{part}"})
+    await rig.uploads.made_final.wait()
+    await wire.reset()
+    await rig.lost()
+    rig.uploads.before_answer.set()
+    await rig.idle()
+    assert rig.uploads.forgotten == []
+
+
 # ------------------------------------------------------------------ stopping
 
 
