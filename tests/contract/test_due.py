@@ -118,8 +118,13 @@ async def due_numbers(state: StateStore, due: Due, *, age_seconds: float = 0.0) 
             Due.REFUSED, {"status": Status.REJECTED, "changed_at": NOW}, False, id="of late"
         ),
         pytest.param(Due.UNDECIDED, {"status": Status.RECEIVED}, True, id="received, undecided"),
-        pytest.param(Due.UNDECIDED, {"status": Status.JOINING}, True, id="nobody joins it"),
+        pytest.param(Due.UNDECIDED, {"status": Status.JOINING}, False, id="no gate is asked yet"),
         pytest.param(Due.UNDECIDED, {}, False, id="still receiving"),
+        pytest.param(Due.UNJOINED, {"status": Status.JOINING}, True, id="nobody joins it"),
+        pytest.param(Due.UNJOINED, {"status": Status.RECEIVED}, False, id="joined already"),
+        pytest.param(
+            Due.UNJOINED, {"status": Status.COMPLETE, "kind": Kind.FINAL}, False, id="all done"
+        ),
         pytest.param(Due.TERMINATING, {"status": Status.TERMINATING}, True, id="terminating"),
         pytest.param(Due.UNSETTLED, {}, False, id="settled"),
         pytest.param(Due.UNSETTLED, {"writer": NO_BOOT}, True, id="of no boot"),
@@ -163,7 +168,7 @@ async def test_what_expires_is_what_the_record_says_can(rig: StateRig) -> None:
         (Due.EXPIRED, {"expires_at": 1.0, "status": Status.JOINING}),
         (Due.EXPIRED, {"expires_at": 1.0, **COMPLETE_PART}),
         (Due.UNDECIDED, {"status": Status.RECEIVED}),
-        (Due.UNDECIDED, {"status": Status.JOINING}),
+        (Due.UNJOINED, {"status": Status.JOINING}),
         (Due.RETIRED, {"finished_at": 1.0, "status": Status.COMPLETE}),
         (Due.ABANDONED, {}),
         (Due.ABANDONED, {"status": Status.JOINING}),
@@ -180,9 +185,9 @@ async def test_an_upload_under_a_live_lease_is_not_due(
 async def test_a_joining_whose_joiner_is_gone_is_due_for_whoever_can_go_on(rig: StateRig) -> None:
     state = await rig.open()
     await create_held(state, an_upload(1, status=Status.JOINING, expires_at=1.0))
-    assert await due_numbers(state, Due.UNDECIDED) == []
+    assert await due_numbers(state, Due.UNJOINED) == []
     rig.clock.advance(LEASE_SECONDS)
-    for due in (Due.UNDECIDED, Due.ABANDONED, Due.EXPIRED):
+    for due in (Due.UNJOINED, Due.ABANDONED, Due.EXPIRED):
         assert await due_numbers(state, due) == [1]
 
 
@@ -262,7 +267,8 @@ async def test_the_oldest_come_first_and_no_more_than_wanted(rig: StateRig) -> N
     ("due", "kinds"),
     [
         (Due.EXPIRED, [{}, {"status": Status.JOINING}, COMPLETE_PART]),
-        (Due.UNDECIDED, [{"status": Status.RECEIVED}, {"status": Status.JOINING}]),
+        (Due.UNDECIDED, [{"status": Status.RECEIVED}]),
+        (Due.UNJOINED, [{"status": Status.JOINING}]),
         (
             Due.RETIRED,
             [{"status": Status.COMPLETE}, {"status": Status.COMPLETE, "kind": Kind.FINAL}],

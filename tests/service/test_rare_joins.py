@@ -11,12 +11,13 @@ import pytest
 
 from tests.service.test_deaths import KINDS, at_every_death, dies
 from tests.service.test_joining import HOUR, sweep, until_joined
-from tests.service.world import ScriptedGate, World, a_world, principal
-from tusd_py.core.errors import PartUnusable, UploadUnknown
+from tests.service.world import STRANGER, ScriptedGate, World, a_world, principal
+from tusd_py.core.errors import GateRefused, PartUnusable, UploadUnknown
 from tusd_py.core.events import EventKind
 from tusd_py.core.identity import ANYBODY, Claims, Principal
 from tusd_py.core.ids import UploadId
 from tusd_py.core.upload import Kind, Status, Upload
+from tusd_py.hooks.base import Refuse
 from tusd_py.service.awaiting import Awaiting
 from tusd_py.service.settings import UploadSettings
 from tusd_py.service.settling import Held, Settler, let_go
@@ -218,10 +219,82 @@ async def test_what_became_possible_again_is_joined_however_late(
             final = await world.final(part)
         world.pass_time(9 * HOUR)
         await world.sweeper.sweep(Due.EXPIRED)
+        assert (await record_of(world, final.id)).status is Status.JOINING
+        await world.sweeper.sweep(Due.UNJOINED)
         assert (await record_of(world, final.id)).is_complete
 
 
+async def test_what_was_refused_takes_nothing_from_what_is_complete(tmp_path: Path) -> None:
+    """The same whole twice, the first time refused: after the loss of the state, which forgets
+    the refusal, both are found, and nothing of the complete one goes."""
+    gate = ScriptedGate()
+    async with a_world(tmp_path, gate=gate) as world:
+        part = await world.part(b"part")
+        gate.answers = [Refuse(status=422, sentence="no")]
+        with pytest.raises(GateRefused):
+            await world.final(part)
+        final = await world.final(part)
+        await world.lose_state()
+        while await world.sweeper.walk() is not None:
+            pass
+        assert (await record_of(world, final.id)).is_complete
+        assert world.content(final.id) == b"part"
+
+
 # ------------------------------------------------------------------ requests that meet
+
+
+async def test_parts_of_somebody_else_alone_cannot_be_used_either(tmp_path: Path) -> None:
+    """All of one owner, who is not the one that asks."""
+    async with a_world(tmp_path) as world:
+        theirs = [await world.part(b"1", who=principal(STRANGER)) for _ in range(2)]
+        with pytest.raises(PartUnusable):
+            await world.final(*theirs)
+        assert (await world.final(*theirs, who=principal(STRANGER))).is_complete
+
+
+async def test_a_long_join_holds_up_no_question_to_a_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the sweeper comes by for other reasons is judged while it joins for an hour, and the
+    joins that died in the middle, or are past their end, are left to the one loop for joins."""
+    gate = ScriptedGate()
+    async with a_world(tmp_path, gate=gate) as world:
+        half, parts = await half_a_part(world), [await world.part(b"one"), await world.part(b"two")]
+        waiting = await world.final(half, parts[0])
+        world.fate.die_before = "join"
+        assert await dies(world.final(*parts))
+        await world.restart()
+        gate.answers = [RuntimeError("away")]
+        undecided = (await world.create(4, b"file")).id
+        assert (await record_of(world, undecided)).status is Status.RECEIVED
+        with a_slow_copy(monkeypatch, 3) as slow:
+            joining = asyncio.create_task(world.sweeper.sweep(Due.UNJOINED))
+            await slow.began.wait()
+            for due in Due:
+                if due is not Due.UNJOINED:
+                    await world.sweeper.sweep(due)
+            assert (await record_of(world, undecided)).is_complete
+            done = await world.state.page(Filter(status=Status.COMPLETE), after=None, limit=9)
+            assert not [u for u in done if u.kind is Kind.FINAL]
+            slow.go_on.set()
+            await joining
+        assert (await record_of(world, waiting.id)).status is Status.JOINING
+        done = await world.state.page(Filter(status=Status.COMPLETE), after=None, limit=9)
+        assert [u.length for u in done if u.kind is Kind.FINAL] == [6]
+
+
+async def test_many_wholes_past_their_end_are_not_judged_without_a_pause(tmp_path: Path) -> None:
+    """Their parts are still being sent: each look is over, though all of them stay due."""
+    settings = UploadSettings(expire_seconds=HOUR)
+    async with a_world(tmp_path, settings=settings) as world:
+        half = await half_a_part(world)
+        made = [await world.final(half, metadata={"n": b"%d" % n}) for n in range(3)]
+        world.pass_time(HOUR / 2)
+        await world.append(half, 2, b"")
+        world.pass_time(HOUR / 2 + 1)
+        assert await world.sweeper.sweep(Due.EXPIRED) == 0
+        assert [(await record_of(world, one.id)).status for one in made] == [Status.JOINING] * 3
 
 
 async def test_equal_finals_at_the_same_time_are_one(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 What it finds it takes the lease of, never asking a holder, and reconciles before it judges
 [sweep-reconciles]: an upload whose completion is marked, or that has all its bytes, is finished,
-never expired. Each reason to look has its own loop, so that a gate that is away delays no expiry.
+never expired. Each reason to look has its own loop, so that a gate that is away delays no expiry,
+and a join of many gigabytes nothing but other joins.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from tusd_py.core.identity import ANYBODY
 from tusd_py.core.ids import UploadId
 from tusd_py.core.upload import Kind, Status, Upload
 from tusd_py.service.finishing import Finisher
-from tusd_py.service.joining import Joiner
+from tusd_py.service.joining import Joiner, PartsAwaited
 from tusd_py.service.parts import Parts
 from tusd_py.service.receiving import Receiver
 from tusd_py.service.removing import Remover
@@ -80,7 +81,8 @@ class Sweeper:
 
         async def judge(upload_id: UploadId) -> bool:
             async with slots:
-                return await self.judge(upload_id)
+                # Others find joins on their way; they are made where nothing else waits for them.
+                return await self.judge(upload_id, joins=due is Due.UNJOINED)
 
         judged = await asyncio.gather(*map(judge, upload_ids))
         self._looks += 1
@@ -121,8 +123,9 @@ class Sweeper:
             touched += 1
         return None if page.cursor is None else touched
 
-    async def judge(self, upload_id: UploadId) -> bool:
-        """Take the lease, settle, and do what is due. False where it must be looked at again."""
+    async def judge(self, upload_id: UploadId, *, joins: bool = False) -> bool:
+        """Take the lease, settle, and do what is due; with ``joins`` parts are put together too.
+        False where it must be looked at again."""
         try:
             with translated():
                 found = await self._settler.visit(
@@ -131,7 +134,7 @@ class Sweeper:
                 if isinstance(found, Seen):
                     return False
                 try:
-                    await self._decide(found)
+                    await self._decide(found, joins=joins)
                 except asyncio.CancelledError:
                     await let_go(self._parts.state, found.lease)
                     raise
@@ -149,7 +152,7 @@ class Sweeper:
             return False
         return True
 
-    async def _decide(self, held: Held) -> None:
+    async def _decide(self, held: Held, *, joins: bool) -> None:
         upload, now = held.upload, self._parts.now()
         if upload.status is Status.TERMINATING:
             await self._remove(held, EventKind.TERMINATED, "terminated")
@@ -161,7 +164,7 @@ class Sweeper:
             else:
                 await self._parts.state.commit(held.lease, upload, release=True)
         elif upload.status is Status.JOINING:
-            await self._join(held, now)
+            await self._join(held, now, joins=joins)
         elif upload.status is Status.RECEIVED or (upload.is_full and upload.completes_at_length):
             finished = await self._finisher.finish(held)
             await self._joiner.let_parts_go(finished)
@@ -171,11 +174,15 @@ class Sweeper:
         else:
             await self._let_be(held, now)
 
-    async def _join(self, held: Held, now: float) -> None:
-        if _has_expired(held.upload, now) and not await self._joiner.has_prospects(
-            held.upload, now
-        ):
+    async def _join(self, held: Held, now: float, *, joins: bool) -> None:
+        has_expired = _has_expired(held.upload, now)
+        if has_expired and not await self._joiner.has_prospects(held.upload, now):
             await self._remove(held, EventKind.EXPIRED, "expired")
+            return
+        if not joins:
+            await self._parts.state.commit(held.lease, held.upload, release=True)
+            if has_expired:
+                raise PartsAwaited()  # it stays due
             return
         try:
             joined = await self._joiner.join(held)

@@ -143,7 +143,9 @@ class Due(StrEnum):
     UNSETTLED = "unsettled"
     """Unfinished, of an earlier boot of its host or another generation [sweep-after-change]."""
     UNDECIDED = "undecided"
-    """Received or joining, no live lease: nobody asks the gate, or puts the parts together."""
+    """Received, no live lease: nobody asks the gate."""
+    UNJOINED = "unjoined"
+    """Joining, no live lease: nobody puts the parts together."""
     TERMINATING = "terminating"
     EXPIRED = "expired"
     """Receiving or joining, or a complete *partial* upload; ``expires_at`` has passed, no live

@@ -12,7 +12,9 @@ _LEASE: Final = "lease_holder, lease_process, lease_boot, lease_deadline"
 # The conditions are word for word those of the partial indexes: else SQLite does not use them.
 _BY_TIME: Final = {
     Due.UNDECIDED: f"""SELECT id, {_LEASE} FROM upload INDEXED BY due_undecided
-        WHERE status IN ('received', 'joining') ORDER BY changed_at""",
+        WHERE status IN ('received', 'joining') AND status = 'received' ORDER BY changed_at""",
+    Due.UNJOINED: f"""SELECT id, {_LEASE} FROM upload INDEXED BY due_undecided
+        WHERE status IN ('received', 'joining') AND status = 'joining' ORDER BY changed_at""",
     Due.TERMINATING: f"""SELECT id, {_LEASE} FROM upload INDEXED BY due_terminating
         WHERE status = 'terminating' ORDER BY changed_at""",
     Due.EXPIRED: f"""SELECT id, {_LEASE} FROM upload INDEXED BY due_expired

@@ -178,6 +178,7 @@ async def test_a_lease_of_the_first_version_ends_with_its_holder(state: SqliteSt
     ("due", "numbers"),
     [
         (Due.UNDECIDED, [RECEIVED]),
+        (Due.UNJOINED, []),
         (Due.EXPIRED, [EXPIRED, PART]),
         (Due.RETIRED, [COMPLETE]),
         (Due.REFUSED, [REJECTED]),
@@ -201,10 +202,8 @@ async def test_a_migrated_record_takes_what_is_new(state: SqliteState) -> None:
         99, kind=Kind.FINAL, status=Status.JOINING, parts=(upload_id(PART),), concat="final;/a"
     )
     await state.create(final, [], with_lease=False)
-    assert list(await state.list_due(Due.UNDECIDED, now=NOW)) == [
-        upload_id(99),
-        upload_id(RECEIVED),
-    ]
+    assert list(await state.list_due(Due.UNJOINED, now=NOW)) == [upload_id(99)]
+    assert list(await state.list_due(Due.UNDECIDED, now=NOW)) == [upload_id(RECEIVED)]
 
 
 async def test_the_outbox_of_the_first_version_is_delivered(state: SqliteState) -> None:
