@@ -67,6 +67,23 @@ async def test_a_finished_upload_invites_as_well(server: Server) -> None:
         assert (answer.status, answer.offset) == (204, 5)
 
 
+async def test_the_end_of_an_empty_body_is_waited_for(server: Server) -> None:
+    """HTTP-EXPECT, TUS-CORE-42: the JDK's client loses an answer that comes in one packet with the
+    100 it waits for; and bytes that come behind the end are 413."""
+    url = await new_upload(server, length=5, data=b"hello")
+    async with connected(url) as wire:
+        await tus.begin_chunked_patch(wire, url, 5, expect=True)
+        assert await wire.read_continue() is None
+        with pytest.raises(TimeoutError):
+            await wire.read_response(seconds=0.3)
+    async with connected(url) as wire:
+        await tus.begin_chunked_patch(wire, url, 5, expect=True)
+        assert await wire.read_continue() is None
+        await wire.send_chunk(b"!")
+        await wire.end_chunks()
+        refusal(await wire.read_response(), 413, "ERR_BODY_TOO_LONG")
+
+
 async def test_an_override_is_invited(server: Server) -> None:
     """HTTP-EXPECT, TUS-CORE-14: the JDK's client sends each PATCH as a chunked POST."""
     url = await new_upload(server, length=5)

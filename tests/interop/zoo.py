@@ -105,13 +105,6 @@ _NOT_AN_ERROR: Final = Cannot(
     "error itself. A cut is survived only where Chromium sends the request again by itself",
     "value thrown that is not an error",
 )
-_NOT_THE_LAST: Final = Cannot(
-    "in its draft modes it marks the last request of an upload that it resumed as not the last "
-    "(`Upload-Complete: ?0`), and says that it succeeded; the server has all bytes and waits for "
-    "the end",
-    "the upload is not complete",
-)
-
 CANNOT: Final[dict[tuple[Client, str, Case], Cannot]] = {
     (NODE[3], DEFERRED.name, c.exact_border): _SILENT_BORDER,
     (NODE[4], DEFERRED.name, c.exact_border): _SILENT_BORDER,
@@ -128,10 +121,6 @@ CANNOT: Final[dict[tuple[Client, str, Case], Cannot]] = {
         "the end of the file; the application has to ask (get_info)",
         "Unable to read the specified file",
     ),
-} | {
-    (NODE[4], way.name, case): _NOT_THE_LAST
-    for way in (DRAFT_03, DRAFT_05)
-    for case in (*BREAKS, c.another_run, c.pause)
 }
 _STUCK_STREAM: Final = (
     "a stream that is resumed may come to a standstill: the library reads on from it and does not "

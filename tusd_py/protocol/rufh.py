@@ -123,7 +123,9 @@ class Rufh(Translator):
         said = parse_boolean_item(fields.getall(self.row.completion_field, []))
         if said is None:
             return None
-        return Completion.NOW if said != self.row.is_inverted else Completion.LATER
+        if said != self.row.is_inverted:
+            return Completion.NOW
+        return Completion.AT_LENGTH if self.row.length_completes else Completion.LATER
 
     def _metadata(self, fields: h.Fields) -> Metadata:
         """tus's field where it is sent (tus-js-client does in every mode), else HTTP's own."""
@@ -135,7 +137,7 @@ class Rufh(Translator):
 
     def build_created(self, asked: Asked, upload: Upload, location: str) -> Answer:
         """201 also for a whole upload: that is what the resource it was sent to has to say."""
-        if not upload.is_complete and self._completion(asked.fields) is not Completion.LATER:
+        if not upload.is_complete and self._completion(asked.fields) in (None, Completion.NOW):
             raise _found_unfinished(upload, location)
         headers = (self._named, (h.LOCATION, location), *self._state_of(upload))
         return Answer(201, (*headers, *self.limits_of(upload), *digests_of(asked, upload)))

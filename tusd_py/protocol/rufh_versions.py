@@ -23,6 +23,10 @@ class Row:
     unsaid_end_is_one: bool = False
     """An append that does not say whether it is the last one is the last one. The texts between
     say only when it must be said, and their examples contradict their clients: 400 there."""
+    length_completes: bool = False
+    """All bytes of a length that was declared complete an upload, also by a request that says more
+    is to come: tus-js-client 4 says so of the last request of an upload that it resumed, tells its
+    user that all is well, and never comes back. It speaks these versions and no other."""
     needs_media_type: bool = False
     """An append is ``application/partial-upload``. Before, clients sent the file's type or none."""
     has_progress: bool = True
@@ -49,9 +53,14 @@ ROWS: Final[Mapping[int, Row]] = {
             age_key=None,
         ),
         Row(version=4, has_progress=False, age_key=None),  # -02
-        Row(version=5, age_key=None),  # -03; iOS 18.0, tus-js-client's ietf-draft-03
+        Row(  # -03; iOS 18.0, tus-js-client's ietf-draft-03
+            version=5,
+            length_completes=True,
+            age_key=None,
+        ),
         Row(  # -04 and -05; iOS 18.1, tus-js-client's ietf-draft-05
             version=6,
+            length_completes=True,
             needs_media_type=True,
             age_key="expires",
             length_is_no_question=True,

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from tusd_py.core.commands import AppendBytes, Completion, CreateUpload, ReadOffset, Terminate
 from tusd_py.core.errors import (
+    BodyTooLong,
     GateRefused,
     ServerStopping,
     StorageFull,
@@ -100,7 +101,7 @@ class Uploads:
             found = await self._visit(command.upload_id, Purpose.APPEND, principal)
             if isinstance(found, Seen):
                 check_append_to_finished(found.upload, command)
-                await body.invite()
+                await _see_nothing_more(body, found.upload)
                 return found.upload
             return await self._append(found, command, body, listener)
 
@@ -214,6 +215,14 @@ class Uploads:
                 wait_seconds=self._parts.settings.wait_seconds,
             )
         )
+
+
+async def _see_nothing_more(body: ByteSource, upload: Upload) -> None:
+    """A chunked body may still have bytes. It is waited for also because its client (the JDK's)
+    does not see an answer that comes in one packet with the ``100 Continue`` it waits for."""
+    await body.invite()
+    if body.announced_bytes is None and await body.read():
+        raise BodyTooLong(room=0, offset=upload.offset)
 
 
 def _is_due(upload: Upload, command: ReadOffset) -> bool:
