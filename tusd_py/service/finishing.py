@@ -91,8 +91,7 @@ class Finisher:
                 await self._store.sync(upload.id)
             upload = replace(upload, synced_offset=upload.offset)
         if upload.status is not Status.RECEIVED:
-            # What was verified before may have been of bytes that a restart took back.
-            upload = replace(move(upload, Status.RECEIVED), digests=())
+            upload = move(upload, Status.RECEIVED)
         await self._state.commit(lease, upload, release=False)
         return upload
 
@@ -100,7 +99,7 @@ class Finisher:
         """The record with digests of the whole file, read once. Raises WholeDigestMismatch."""
         promised = dict(upload.promised_digests)
         algorithms = list(dict.fromkeys([*map(Algorithm, promised), *wanted]))
-        if upload.status is Status.RECEIVED and set(algorithms) <= dict(upload.digests).keys():
+        if set(algorithms) <= dict(upload.digests).keys():
             return upload  # by who asked a gate in vain: a large file is not read once a look
         try:
             async with self._keep(lease, upload, keep_on):
