@@ -16,8 +16,8 @@ LONGEST_TOLD = 10**15 - 1
 async def test_a_whole_file_sent_again_is_no_success_before_it_is_whole(
     server: Server, rufh: Rufh
 ) -> None:
-    """RUFH-CREATE: with a token for one file, a second creation finds what the first one left. Its
-    content is not read, so a phone that took the answer for success would have lost the file."""
+    """RUFH-CRE-04, RUFH-CMP-03: with a token for one file, a second creation finds what the first
+    one left. Its content is not read, so a phone that took the answer for success would have lost the file."""
     token = server.mint(jti=f"again-{rufh.version}", once=True)
     headers = rufh.creation(is_end=True, bearer=token) | {"Content-Length": "10"}
     async with connected(server.endpoint) as wire:
@@ -39,8 +39,8 @@ async def test_a_whole_file_sent_again_is_no_success_before_it_is_whole(
 
 
 async def test_a_page_that_is_closed_ends_its_stream_at_once(server: Server) -> None:
-    """All that comes of it is a FIN; the place it takes among the streams is free again before
-    anything is written to it."""
+    """SEC-ALIVE: all that comes of it is a FIN; the place it takes among the streams is free again
+    before anything is written to it."""
     url = await new_upload(server, length=10)
     async with connected(url) as wire:
         await wire.send_head("GET", f"{url}/events")
@@ -74,7 +74,8 @@ async def test_a_whole_url_counts_before_the_host(server: Server, scheme: str, n
 async def test_a_length_too_long_for_its_field_is_left_away(
     open_server: Server, rufh: Rufh, length: int
 ) -> None:
-    """RUFH-LENGTH: an Integer has at most fifteen digits (RFC 9651, 3.3.1); tus has no bound."""
+    """RUFH-HED-03, RUFH-LEN-03: an Integer has at most fifteen digits (RFC 9651, 3.3.1); tus has
+    no bound."""
     created = await tus.create(open_server.endpoint, length=length, metadata=METADATA)
     assert created.status == 201
     answer = await rufh.head(created.location)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support import tokens
+from tests.support.sockets import quiet_port
 from tests.support.toml import build_toml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ class Server:
         self.wrapper = wrapper
         """Goes before the command, ``("nsenter", ...)`` for one."""
         self.data_directory = directory / "data"
-        self.port = 0
+        self.port = quiet_port()
         self.endpoint = ""
         """Where uploads are created, with the slash."""
         self.base = ""

@@ -2,9 +2,11 @@
 
 import asyncio
 import fcntl
+import random
 import socket
 import struct
 import termios
+from pathlib import Path
 
 SEND_SECONDS = 2.0
 
@@ -62,3 +64,18 @@ async def writable(sock: socket.socket) -> None:
         await ready
     finally:
         loop.remove_writer(descriptor)
+
+
+def quiet_port() -> int:
+    """A free port that the kernel gives to nobody's outgoing connection: a server that is killed
+    and started again finds it free."""
+    lowest, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    while True:
+        port = random.randrange(10_000, lowest)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
