@@ -17,7 +17,8 @@ async def test_a_whole_file_sent_again_is_no_success_before_it_is_whole(
     server: Server, rufh: Rufh
 ) -> None:
     """RUFH-CRE-04, RUFH-CMP-03: with a token for one file, a second creation finds what the first
-    one left. Its content is not read, so a phone that took the answer for success would have lost the file."""
+    one left. Its content is not read, so a phone that took the answer for success would have lost
+    the file."""
     token = server.mint(jti=f"again-{rufh.version}", once=True)
     headers = rufh.creation(is_end=True, bearer=token) | {"Content-Length": "10"}
     async with connected(server.endpoint) as wire:
