@@ -1,6 +1,7 @@
 """Concatenation in rare situations: states that were lost, full disks, requests that meet."""
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from tusd_py.hooks.base import Refuse
 from tusd_py.service.awaiting import Awaiting
 from tusd_py.service.settings import UploadSettings
 from tusd_py.service.settling import Held, Settler, let_go
-from tusd_py.state.base import Due, Filter, LeaseBusy, Purpose, Visit
+from tusd_py.state.base import Due, Filter, LeaseBusy, Purpose, StateError, Visit
 from tusd_py.stores.base import Appended, Appending, Part
 from tusd_py.stores.disk_bytes import BytesWriter
 from tusd_py.streams import StopReason
@@ -221,6 +222,62 @@ async def test_what_became_possible_again_is_joined_however_late(
         await world.sweeper.sweep(Due.EXPIRED)
         assert (await record_of(world, final.id)).status is Status.JOINING
         await world.sweeper.sweep(Due.UNJOINED)
+        assert (await record_of(world, final.id)).is_complete
+
+
+async def test_what_waits_ends_no_earlier_than_its_parts(tmp_path: Path) -> None:
+    """Their progress is its own; with the end of the last of them it ends too, and that is told."""
+    settings = UploadSettings(expire_seconds=HOUR)
+    async with a_world(tmp_path, settings=settings) as world:
+        half = await half_a_part(world)
+        final = await world.final(half)
+        for _ in range(3):
+            world.pass_time(HOUR / 2)
+            await world.append(half, 2, b"")
+            await sweep(world)
+            assert (await record_of(world, final.id)).expires_at == world.now + HOUR
+        world.pass_time(HOUR + 1)
+        await sweep(world)
+        await world.deliver()
+        assert world.told(EventKind.EXPIRED, final.id)
+        assert await world.state.page(Filter(), after=None, limit=9) == []
+
+
+async def test_what_lost_a_part_and_is_past_its_end_has_expired(tmp_path: Path) -> None:
+    """It is told as such, where nobody had looked before."""
+    async with a_world(tmp_path) as world:
+        half = await half_a_part(world)
+        final = await world.final(half)
+        await world.terminate(half)
+        world.pass_time(3601)
+        await world.sweeper.sweep(Due.EXPIRED)
+        assert await world.state.find(final.id) is None
+        await world.deliver()
+        assert world.told(EventKind.EXPIRED, final.id)
+
+
+async def test_a_state_that_is_away_ends_nothing_and_leaves_no_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the parts are there cannot be known: neither expired, nor invalid, nor held."""
+    async with a_world(tmp_path) as world:
+        part = await world.part(b"part")
+        real, calls = world.state.find_many, itertools.count()
+
+        async def find_many(ids: list[UploadId]) -> Any:
+            if next(calls):
+                raise StateError("away")
+            return await real(ids)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.state, "find_many", find_many)
+            final = await world.final(part)
+            assert final.status is Status.JOINING
+            await world.uploads.drain()
+            assert await is_free(world, final.id)
+            world.pass_time(3601)
+            await world.sweeper.judge(final.id)
+        assert await world.sweeper.sweep(Due.UNJOINED) == 1
         assert (await record_of(world, final.id)).is_complete
 
 
@@ -490,6 +547,24 @@ async def test_the_lease_is_kept_while_many_parts_are(
             patch.setattr(world.store, "load", slow_load)
             final = await world.final(*parts)
         assert (await until_joined(world, final.id)).is_complete
+
+
+@pytest.mark.parametrize("joiner", ["its last part", "the sweeper"])
+async def test_parts_are_let_go_by_whoever_joins_them(tmp_path: Path, joiner: str) -> None:
+    """Not by the creation alone, which may be long over: they are kept for the grace period."""
+    settings = UploadSettings(expire_seconds=10 * HOUR, partial_keep_seconds=HOUR)
+    async with a_world(tmp_path, settings=settings) as world:
+        early, half = await world.part(b"early"), await half_a_part(world)
+        final = await world.final(early, half)
+        if joiner == "the sweeper":
+            await world.restart()
+        await world.append(half, 2, b"lf")
+        await world.uploads.drain()
+        if joiner == "the sweeper":
+            await sweep(world)
+        assert (await record_of(world, final.id)).is_complete
+        for part in (early, half):
+            assert (await record_of(world, part)).expires_at == world.now + HOUR
 
 
 @pytest.mark.parametrize("asks", ["head", "sweep"])
