@@ -229,6 +229,20 @@ async def test_a_mark_that_outlived_its_commit_says_what_was_verified(tmp_path: 
         assert seen.is_complete and seen.digests == upload.promised_digests
 
 
+async def test_a_head_that_finds_another_whole_knows_no_upload(tmp_path: Path) -> None:
+    """All bytes came, the process died before they were hashed: who asks learns that it is gone,
+    not of a digest, which HEAD has no status for."""
+    async with a_world(tmp_path) as world:
+        upload = await world.create(10, CONTENT[:4], promised_digests=(sha256(b"other"),))
+        world.fate.die_before = "digest"
+        assert await dies(world.append(upload.id, 4, CONTENT[4:]))
+        await world.restart()
+        with pytest.raises(UploadUnknown):
+            await world.head(upload.id)
+        record = await world.state.find(upload.id)
+        assert record is not None and record.status is Status.REJECTED
+
+
 async def test_a_head_tells_nothing_while_the_whole_is_hashed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +354,32 @@ async def test_what_a_kill_left_of_a_strict_upload_is_synced_before_it_is_told(
         await world.lose_power(synced={made.id: record.synced_offset})
         seen = await world.head(made.id, completion=Completion.LATER)
         assert (seen.status, seen.offset) == (Status.RECEIVING, 6)
+
+
+async def test_an_upload_that_a_strict_protocol_touched_stays_strict(tmp_path: Path) -> None:
+    """RUFH-OFF-02, whoever made it: where told bytes are lost later, nothing goes on."""
+    async with a_world(tmp_path, durability=Durability.PROCESS) as world:
+        upload_id = await half_an_upload(world)
+        await world.append(upload_id, 4, CONTENT[4:6], completion=Completion.LATER, is_strict=True)
+        assert (await world.append(upload_id, 6, CONTENT[6:8])).is_strict
+        await world.lose_power(synced={})
+        with pytest.raises(UploadUnknown):
+            await world.head(upload_id)
+        record = await world.state.find(upload_id)
+        assert record is not None and record.status is Status.INVALID
+
+
+async def test_a_whole_in_one_request_that_is_undecided_leaves_nothing(tmp_path: Path) -> None:
+    """NOW: its client knows no address and sends it anew; kept, it would be told of twice."""
+    gate = ScriptedGate()
+    async with a_world(tmp_path, gate=gate) as world:
+        gate.answers = [RuntimeError("away")]
+        with pytest.raises(GateFailed):
+            await world.create(10, CONTENT, completion=Completion.NOW, protocol="rufh")
+        assert await world.state.page(Filter(), after=None, limit=9) == []
+        assert (await world.create(10, CONTENT, completion=Completion.NOW)).is_complete
+        await world.deliver()
+        assert len([e for e in world.events if e.kind is EventKind.COMPLETED]) == 1
 
 
 async def test_a_full_upload_whose_client_never_says_so_expires(tmp_path: Path) -> None:

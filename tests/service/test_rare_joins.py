@@ -508,6 +508,16 @@ async def test_parts_are_kept_for_a_while_not_anew_with_every_look(tmp_path: Pat
         assert (await record_of(world, final.id)).status is Status.JOINING
 
 
+async def test_a_part_is_never_retired_like_a_file(tmp_path: Path) -> None:
+    """It has its expiry; who comes by for another reason leaves it alone too."""
+    settings = UploadSettings(expire_seconds=HOUR, finished_keep_seconds=60)
+    async with a_world(tmp_path, settings=settings) as world:
+        part = await world.part(b"part")
+        world.pass_time(61)
+        assert await world.sweeper.judge(part)
+        assert (await record_of(world, part)).is_complete
+
+
 async def test_parts_outlive_a_join_of_many_gigabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
