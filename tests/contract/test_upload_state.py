@@ -500,13 +500,42 @@ class TestRestartsAndGenerations:
         await rig.open(Boot("host-a", "boot-2"))
         assert isinstance(await elsewhere.take(a_visit(an_upload(), Purpose.READ)), Taken)
 
-    async def test_the_present_boot_of_each_host_is_published(self, rig: StateRig) -> None:
+    @pytest.mark.parametrize(
+        ("host", "boot_id"), [("host-a", "boot-1"), ("host-b", "boot-7"), ("host-c", None)]
+    )
+    async def test_host_boot_who_takes_learns_what_the_writers_host_runs_now(
+        self, rig: StateRig, host: str, boot_id: str | None
+    ) -> None:
+        """[host-boot] As that host published it; a host that was never heard of has no boot."""
         state = await rig.open()
         await rig.open(Boot("host-b", "boot-7"))
         assert state.boot == BOOT
-        assert await state.present_boot_id("host-a") == "boot-1"
-        assert await state.present_boot_id("host-b") == "boot-7"
-        assert await state.present_boot_id("host-c") is None
+        await rig.let_grace_pass()
+        written = an_upload(1, writer=Boot(host, "boot-1"))
+        await state.create(written, [], with_lease=False)
+        assert (await take(state, written, Purpose.TERMINATE)).writer_boot_id == boot_id
+        made_anew = an_upload(2, writer=Boot(host, "boot-1"))
+        assert (await state.adopt(made_anew)).writer_boot_id == boot_id
+
+    async def test_who_appends_to_a_settled_record_signs_it(self, rig: StateRig) -> None:
+        """Before its first byte the record names the machine whose restart would lose it."""
+        await (await rig.open()).create(an_upload(), [], with_lease=False)
+        other = Boot("host-b", "boot-7")
+        got = await take(await rig.open(other), an_upload())
+        assert got.is_settled and got.upload.writer == other
+        await expire(rig)
+        await rig.open(Boot("host-b", "boot-8"))
+        found = await take(await rig.open(), an_upload())
+        assert (found.upload.writer, found.writer_boot_id) == (other, "boot-8")
+
+    async def test_lease_only_who_appends_to_an_unsettled_record_does_not_sign_it(
+        self, rig: StateRig
+    ) -> None:
+        """[lease-only] Should it die before it reconciled, the next one must not believe it."""
+        await (await rig.open()).create(an_upload(), [], with_lease=True)
+        await expire(rig)
+        got = await take(await rig.open(Boot("host-b", "boot-7")), an_upload())
+        assert not got.is_settled and got.upload.writer == BOOT
 
     async def test_grace_no_lease_on_records_of_another_generation_for_a_leases_time(
         self, rig: StateRig

@@ -147,7 +147,6 @@ class Mortal:
             "adopt",
             "commit",
             "release",
-            "present_boot_id",
         ]
     )
 

@@ -73,21 +73,13 @@ class Settler:
             return found
         try:
             if found.is_settled:
-                return await self._sign(found, visit.purpose)
+                return Held(found.lease, found.upload)
             return await self._settle(found, visit)
         except LeaseGone:
             raise
         except BaseException:
             await let_go(self._state, found.lease)
             raise
-
-    async def _sign(self, taken: Taken, purpose: Purpose) -> Held:
-        """Before the first byte the record names the machine whose restart would lose it."""
-        upload = taken.upload
-        if purpose is Purpose.APPEND and upload.writer != self._state.boot:
-            upload = replace(upload, writer=self._state.boot)
-            await self._state.commit(taken.lease, upload, release=False)
-        return Held(taken.lease, upload)
 
     async def _take(self, visit: Visit) -> Taken | Seen:
         for _ in range(ADOPTION_TRIES):
@@ -145,7 +137,7 @@ class Settler:
         result = reconcile(
             row,
             remains,
-            present_boot_id=await self._state.present_boot_id(row.writer.host),
+            present_boot_id=taken.writer_boot_id,
             durability=self._store.durability,
         )
         if result is None:

@@ -113,6 +113,9 @@ class Taken:
     was not let go cleanly, or the record is of another generation of the state store or an earlier
     boot of its writer's host [restart-is-unclean]. Always False for purpose SWEEP, because the
     sweeper reconciles before it judges [sweep-reconciles]."""
+    writer_boot_id: str | None = None
+    """The boot that the host of the record's writer runs now, as that host published it in the
+    store [host-boot]; None for a host that this store has not heard of."""
     waited_seconds: float = 0.0
     """How long another holder had to be waited for; 0 where nobody was in the way."""
 
@@ -180,10 +183,6 @@ class UploadState(ABC):
         """The host and boot of this process, as published in the store."""
 
     @abstractmethod
-    async def present_boot_id(self, host: str) -> str | None:
-        """The boot that ``host`` runs now, as it published it; None for a host never heard of."""
-
-    @abstractmethod
     async def create(
         self, upload: Upload, events: Sequence[Event], *, with_lease: bool, once: str | None = None
     ) -> Created:
@@ -206,7 +205,9 @@ class UploadState(ABC):
         such a record changes by what a client asks, and the joining is not disturbed.
 
         Else the lease is taken if it is free: let go, past its deadline, of an earlier boot, or
-        its holder's process on this host is dead. Taking changes lease fields only [lease-only].
+        its holder's process is known to be dead. Taking changes lease fields only [lease-only]; but
+        where a settled record is taken for APPEND, this host's boot becomes its writer's in the
+        same step: before the first byte it names the machine whose restart would lose it.
         A live holder is asked to let go (once per visit; SWEEP never asks, nor do READ and APPEND
         where the record is RECEIVED: its gate is being asked), and waited for up to
         ``wait_seconds``, without polling the store; then LeaseBusy. For ``lease_seconds`` after a

@@ -5,7 +5,7 @@ Whatever raises does so before it writes: other operations share the transaction
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tusd_py.core.identity import check_owner
@@ -29,6 +29,7 @@ from tusd_py.state.sqlite_rows import (
     Row,
     changing_values,
     fixed_values,
+    text_value,
     upload_from,
 )
 from tusd_py.state.sqlite_schema import Generation
@@ -42,6 +43,8 @@ _TAKE: Final = """UPDATE upload SET lease_number = lease_number + 1, lease_holde
         lease_process = ?, lease_boot = ?, lease_deadline = ?, lease_asked = 0,
         was_settled = ?, is_clean = 0
     WHERE id = ?"""
+_SELECT_BOOT: Final = "SELECT boot_id FROM boot WHERE host = ?"
+_SIGN: Final = "UPDATE upload SET writer_host = ?, writer_boot = ? WHERE id = ?"
 _LEASE_COLUMNS: Final = (
     "lease_number, lease_holder, lease_process, lease_boot, lease_deadline, was_settled, is_clean"
 )
@@ -75,6 +78,7 @@ class Grant:
     number: int
     holder: HolderId
     is_settled: bool
+    writer_boot_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class Found:
     deadline: float
     number: int
     is_settled: bool
+    writer_boot_id: str | None
+    """What the writer's host runs now."""
 
 
 class LeaseBook:
@@ -153,7 +159,12 @@ class LeaseBook:
         )
         # [sweep-reconciles] the sweeper never believes the record alone
         believed = settled and visit.purpose is not Purpose.SWEEP
-        return Grant(found.upload, found.number + 1, holder, believed)
+        upload = found.upload
+        if believed and visit.purpose is Purpose.APPEND and upload.writer != self.boot:
+            boot = self.boot
+            db.execute(_SIGN, (text_value(boot.host), text_value(boot.boot_id), upload.id))
+            upload = replace(upload, writer=boot)
+        return Grant(upload, found.number + 1, holder, believed, found.writer_boot_id)
 
     def is_held(
         self, process: str | None, boot_id: str | None, deadline: float, now: float
@@ -179,7 +190,8 @@ class LeaseBook:
             raise OnceTaken
         db.execute(_INSERT, values + self._lease_values(holder, now, was_settled=False))
         self._keep_once(db, once, upload.id)
-        return Grant(upload, 1, holder, False)
+        boot = db.execute(_SELECT_BOOT, (text_value(upload.writer.host),)).fetchone()
+        return Grant(upload, 1, holder, False, boot[0] if boot else None)
 
     # ------------------------------------------------------------------ under a lease
 
@@ -249,7 +261,7 @@ class LeaseBook:
             and upload.master == self.generation.id
             and writer_now == upload.writer.boot_id
         )
-        return Found(upload, holder, process, boot_id, deadline, number, is_settled)
+        return Found(upload, holder, process, boot_id, deadline, number, is_settled, writer_now)
 
     def _needs_no_lease(self, found: Found, purpose: Purpose) -> bool:
         upload = found.upload

@@ -72,13 +72,6 @@ class SqliteUploads(UploadState):
     def boot(self) -> Boot:
         return self._boot
 
-    async def present_boot_id(self, host: str) -> str | None:
-        def ask(db: sqlite3.Connection) -> str | None:
-            row = db.execute("SELECT boot_id FROM boot WHERE host = ?", (host,)).fetchone()
-            return row[0] if row else None
-
-        return await self._shop.reader.run(ask)
-
     # ------------------------------------------------------------------ making and taking
 
     async def create(
@@ -128,11 +121,12 @@ class SqliteUploads(UploadState):
         made = replace(upload, master="")
         holder, asked_at = _new_holder(), self._clock()
         values = insert_values(made, made.master)
-        await shop.writer.run(
+        grant = await shop.writer.run(
             partial(book.adopt, values=values, upload=made, holder=holder, once=once),
             on_orphan=lambda _: self._give_back((made.id, holder, 1)),
         )
-        return Taken(self._lease(made.id, 1, holder, asked_at), made, is_settled=False)
+        lease = self._lease(made.id, 1, holder, asked_at)
+        return Taken(lease, made, is_settled=False, writer_boot_id=grant.writer_boot_id)
 
     async def _try_take(self, visit: Visit, *, asks: bool) -> Taken | Seen | Held:
         holder, asked_at = _new_holder(), self._clock()
@@ -143,7 +137,7 @@ class SqliteUploads(UploadState):
         if not isinstance(found, Grant):
             return found
         lease = self._lease(visit.upload_id, found.number, holder, asked_at)
-        return Taken(lease, found.upload, found.is_settled)
+        return Taken(lease, found.upload, found.is_settled, found.writer_boot_id)
 
     async def _wait_to_take(self, visit: Visit, found: Held, give_up_at: float) -> Taken | Seen:
         """Tries again whenever the holder let go, died, or its time was over."""
