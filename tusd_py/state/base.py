@@ -5,6 +5,20 @@ lease and loading its upload is one step; committing a change with its events an
 
 A lease is a fencing number *and* a random holder id. A commit or renewal must match both *and* come
 before the deadline, by the store's clock. It is let go by an explicit mark.
+
+One contract, and what still differs by back end:
+
+* Durability. A commit in the embedded file survives the death of every process, or the loss of
+  power where so set. A commit in Redis survives what Redis is configured to survive; with its
+  recommended configuration a loss of power, or a failover, may forget the last second. That is why
+  records of another generation are never believed before bytes and record were reconciled.
+* Clock. Deadlines are by the store's clock: the host's clock that cannot jump, or the clock of the
+  Redis server. Holders go by their own clock in either case, and never beyond the store's.
+* Death. On one host a holder whose process died is known at once, elsewhere by its deadline.
+* Order. Events of one upload are in order everywhere. Between uploads "oldest first" is by the time
+  they are due; who asks may not see for a second what another process has committed.
+* ``once``. In the embedded file it is part of the same transaction; on several machines the key is
+  reserved first, and a creation whose reservation ran out is refused.
 """
 
 import asyncio
