@@ -13,6 +13,7 @@ from tusd_py.service.background import Background
 from tusd_py.service.finishing import Finisher
 from tusd_py.service.joining import Joiner
 from tusd_py.service.parts import Parts
+from tusd_py.service.patience import commit_in_time
 from tusd_py.service.receiving import Received
 from tusd_py.service.settling import Held
 from tusd_py.state.base import Lease
@@ -46,7 +47,7 @@ class Ender:
                 error = exc
         if received.may_commit:
             upload = judged(upload, command, error)
-            await self._state.commit(lease, upload, release=True)
+            await commit_in_time(self._state, lease, upload, release=True)
             note_offset(error, upload)
         if error is not None:
             raise error

@@ -26,6 +26,7 @@ from tusd_py.core.upload import Kind, Status, Upload
 from tusd_py.hooks.base import Moment, Question
 from tusd_py.service.keeper import Keeper, keep_on
 from tusd_py.service.parts import Parts
+from tusd_py.service.patience import commit_in_time
 from tusd_py.service.settling import Held, tidy_placed
 from tusd_py.state.base import Lease, LeaseGone, StateError
 from tusd_py.stores.base import StoreError
@@ -73,7 +74,7 @@ class Finisher:
             raise LeaseLost()
         await tidy_placed(self._store, marked)
         events = events_of(marked, EventKind.COMPLETED, occurred_at=marked.finished_at or 0.0)
-        await self._state.commit(held.lease, marked, events, release=True)
+        await commit_in_time(self._state, held.lease, marked, events, release=True)
         self._observer.upload_event(EventKind.COMPLETED)
         log.info("upload_completed", extra={"upload_id": marked.id, "bytes": marked.length})
         return marked
@@ -92,7 +93,7 @@ class Finisher:
             upload = replace(upload, synced_offset=upload.offset)
         if upload.status is not Status.RECEIVED:
             upload = move(upload, Status.RECEIVED)
-        await self._state.commit(lease, upload, release=False)
+        await commit_in_time(self._state, lease, upload, release=False)
         return upload
 
     async def _verify(self, lease: Lease, upload: Upload, wanted: Sequence[Algorithm]) -> Upload:
@@ -149,7 +150,7 @@ class Finisher:
             move(upload, Status.REJECTED), refusal=str(refusal), changed_at=self._now()
         )
         events = events_of(rejected, EventKind.REJECTED, occurred_at=rejected.changed_at)
-        await self._state.commit(lease, rejected, events, release=True)
+        await commit_in_time(self._state, lease, rejected, events, release=True)
         self._observer.upload_event(EventKind.REJECTED)
         log.info("upload_rejected", extra={"upload_id": upload.id, "code": refusal.code})
 

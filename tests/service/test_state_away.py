@@ -1,0 +1,106 @@
+"""A state store that is away for a moment: what was received is committed while the lease lasts."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.world import Body, ScriptedGate, World
+from tusd_py.core.errors import GateRefused, StateUnavailable, StorageFull
+from tusd_py.core.events import EventKind
+from tusd_py.core.upload import Status
+from tusd_py.hooks.base import Refuse
+from tusd_py.service.settings import UploadSettings
+from tusd_py.state.base import Lease, StateError, StateFull
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path, settings=UploadSettings(lease_seconds=2, checkpoint_seconds=0.2))
+    await made.start()
+    yield made
+    await made.kill()
+
+
+class Away:
+    """A state store whose commits fail as often as it is told to."""
+
+    def __init__(self, real: Any, error: StateError | None = None) -> None:
+        self._real = real
+        self._error = error or StateError("away")
+        self.failures = 0
+        self.failed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def commit(self, lease: Lease, *args: Any, **kwargs: Any) -> None:
+        if self.failed < self.failures:
+            self.failed += 1
+            raise self._error
+        await self._real.commit(lease, *args, **kwargs)
+
+
+def take_away(world: World, times: int, error: StateError | None = None) -> Away:
+    away = Away(world.parts.state, error)
+    away.failures = times
+    world.rewire(state=away)
+    return away
+
+
+async def test_a_part_is_committed_once_the_state_is_back(world: World) -> None:
+    upload = await world.create(100)
+    away = take_away(world, 3)
+    got = await world.append(upload.id, 0, b"x" * 40)
+    assert (got.offset, away.failed) == (40, 3)
+    assert (await world.head(upload.id)).offset == 40
+
+
+async def test_a_completion_is_committed_once_the_state_is_back(world: World) -> None:
+    upload = await world.create(3)
+    take_away(world, 3)
+    assert (await world.append(upload.id, 0, b"abc")).is_complete
+    assert [event.kind for event in await world.deliver()] == [
+        EventKind.CREATED,
+        EventKind.COMPLETED,
+    ]
+
+
+async def test_a_gates_verdict_is_committed_once_the_state_is_back(tmp_path: Path) -> None:
+    gate = ScriptedGate()
+    world = World(tmp_path, gate=gate)
+    await world.start()
+    try:
+        upload = await world.create(3)
+        away = take_away(world, 2)
+        assert (await world.append(upload.id, 0, b"abc")).is_complete
+        assert away.failed == 2
+        second = await world.create(3)
+        gate.answers.append(Refuse(415, "no"))
+        with pytest.raises(Exception, match="no"):
+            await world.append(second.id, 0, b"abc")
+        found = await world.state.find(second.id)
+        assert found is not None and found.status is Status.REJECTED
+    finally:
+        await world.kill()
+
+
+async def test_it_is_given_up_with_the_lease_and_nothing_is_lost(world: World) -> None:
+    upload = await world.create(100)
+    away = take_away(world, 10**6)
+    body = Body(b"y" * 30)
+    with pytest.raises(StateUnavailable):
+        await world.append(upload.id, 0, body)
+    assert away.failed < 40, "tried without a pause"
+    away.failures = 0
+    world.pass_time(world.settings.lease_seconds + 1)
+    assert (await world.head(upload.id)).offset == 30
+
+
+async def test_a_state_that_is_full_is_not_asked_again(world: World) -> None:
+    upload = await world.create(100)
+    away = take_away(world, 10**6, StateFull("full"))
+    with pytest.raises(StorageFull):
+        await world.append(upload.id, 0, b"z")
+    assert away.failed == 1
