@@ -197,13 +197,16 @@ def plan(tree: Tree, *, observer: Observer | None = None, records_only: bool = F
     ``records_only``: for commands that look at records; no store is opened and no hook's code runs.
     """
     machine = this_machine(tree.process.host_name)
+    observer = SilentObserver() if observer is None else observer
     store = build_store(tree)
+    state = build_state(tree, machine, store.durability)
+    state.on_fault = observer.state_fault
     return Plan(
         tree=tree,
         store=store,
-        state=build_state(tree, machine, store.durability),
+        state=state,
         hooks=[] if records_only else build_hooks(tree),
-        observer=SilentObserver() if observer is None else observer,
+        observer=observer,
         machine=machine,
         records_only=records_only,
     )

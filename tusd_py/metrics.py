@@ -28,6 +28,7 @@ from prometheus_client.registry import Collector
 from tusd_py.core.errors import UploadError
 from tusd_py.core.events import EventKind
 from tusd_py.core.upload import Status
+from tusd_py.state.base import StateFault
 from tusd_py.streams import SourceEnd, StopReason
 
 SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -130,6 +131,9 @@ class Metrics:
         self._gate_seconds = self._histogram(
             "tusd_py_gate_seconds", "Questions to gates.", ("hook", "outcome"), GATE_BUCKETS
         )
+        self._state_faults = self._counter(
+            "tusd_py_state_faults", "The state store was away, refused, or lost data.", ("kind",)
+        )
         self._sweeps = self._counter("tusd_py_swept", "What the sweeper did.", ("what",))
 
     def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
@@ -182,6 +186,10 @@ class Metrics:
 
     def swept(self, what: str) -> None:
         self._sweeps.labels(_one_of(what, SWEPT)).inc()
+
+    def state_fault(self, fault: StateFault) -> None:
+        """The state store itself failed, or is another one than before."""
+        self._state_faults.labels(fault.value).inc()
 
     def render(self, standing: Standing) -> bytes:
         """The page of figures. Reads files where several processes share them: not on the loop."""

@@ -20,7 +20,7 @@ MAY_IMPORT: Final[dict[str, set[str] | None]] = {
     "announce": set(),
     "host": {"core"},
     "logs": {"core", "settings"},
-    "metrics": {"core", "streams"},
+    "metrics": {"core", "streams", "state.base"},
     "protocol": {"core"},
     "stores": BACK_END | {"digests"},
     "state": BACK_END,

@@ -11,6 +11,7 @@ from tusd_py.core.events import EventKind
 from tusd_py.core.upload import Status
 from tusd_py.metrics import Metrics, Standing, error_codes
 from tusd_py.service.observer import Observer
+from tusd_py.state.base import StateFault
 from tusd_py.streams import SourceEnd, StopReason
 
 
@@ -37,6 +38,7 @@ def test_metrics_observe_all_that_services_count() -> None:
     observer.delivered("encoder", "taken")
     observer.gate_asked("encoder", "refused", 0.1)
     observer.swept("expired")
+    observer.state_fault(StateFault.AWAY)
     metrics.request_answered("PATCH", 204, None, 0.2)
     metrics.stream_ended("download", "cut", 77)
     found = samples(metrics)
@@ -51,6 +53,7 @@ def test_metrics_observe_all_that_services_count() -> None:
         "tusd_py_deliveries_total[('hook', 'encoder'), ('outcome', 'taken')]": 1,
         "tusd_py_gate_seconds_count[('hook', 'encoder'), ('outcome', 'refused')]": 1,
         "tusd_py_swept_total[('what', 'expired')]": 1,
+        "tusd_py_state_faults_total[('kind', 'away')]": 1,
         "tusd_py_requests_total[('code', ''), ('method', 'PATCH'), ('status', '204')]": 1,
         "tusd_py_request_seconds_count[('method', 'PATCH')]": 1,
         "tusd_py_streams_total[('end', 'cut'), ('kind', 'download')]": 1,

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from tusd_py.core.events import EventKind
+from tusd_py.state.base import StateFault
 from tusd_py.streams import SourceEnd, StopReason
 
 
@@ -32,6 +33,9 @@ class Observer(Protocol):
     def gate_asked(self, hook: str, outcome: str, seconds: float) -> None:
         """``outcome``: allowed, refused, failed."""
 
+    def state_fault(self, fault: StateFault) -> None:
+        """The state store itself failed. In any thread."""
+
     def swept(self, what: str) -> None:
         """The sweeper did something: expired, adopted, orphan, retired, settled, undecided."""
 
@@ -60,6 +64,9 @@ class SilentObserver:
         pass
 
     def gate_asked(self, hook: str, outcome: str, seconds: float) -> None:
+        pass
+
+    def state_fault(self, fault: StateFault) -> None:
         pass
 
     def swept(self, what: str) -> None:

@@ -358,8 +358,26 @@ class Outbox(ABC):
         """Forget events (delivered to all, or buried) older than this Unix time; how many."""
 
 
+class StateFault(StrEnum):
+    """What goes wrong with a state store itself, as it is counted."""
+
+    AWAY = "away"
+    """It could not be reached, or did not answer in time."""
+    REFUSED = "refused"
+    """It answered that it cannot do this now: out of memory, read-only, failing over."""
+    CHANGED = "changed"
+    """Another generation began: its process is another one, or its data are gone."""
+
+
+def _tell_nobody(fault: StateFault) -> None:
+    """For stores whose faults nobody counts."""
+
+
 class StateStore(UploadState, Outbox):
     """One back end of all state contracts."""
+
+    on_fault: Callable[[StateFault], None] = staticmethod(_tell_nobody)
+    """Told of each fault, in any thread. Cheap, never raises."""
 
     @abstractmethod
     async def open(self) -> None:

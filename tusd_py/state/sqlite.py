@@ -169,6 +169,7 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
                 note.renew()
                 peers.join()
             writer.after_events = lambda: peers.broadcast("events")
+            writer.on_fault = lambda fault: self.on_fault(fault)
             reader = Reader(self._connect())
             checkpointer = Checkpointer(
                 self._connect(), writer, note, log_max_bytes=self._settings.wal_max_mib * MIB

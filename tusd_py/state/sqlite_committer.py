@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from tusd_py.core.errors import UploadError
-from tusd_py.state.base import LeaseBusy, LeaseGone, RecordUnknown, StateError, StateFull
+from tusd_py.state.base import (
+    LeaseBusy,
+    LeaseGone,
+    RecordUnknown,
+    StateError,
+    StateFault,
+    StateFull,
+)
 from tusd_py.state.sqlite_groups import Operation
 from tusd_py.state.sqlite_note import Note
 
@@ -53,6 +60,8 @@ class Writer:
         self._groups = 0
         self.after_events: Callable[[], None] = lambda: None
         """Called in the thread after each group that committed events."""
+        self.on_fault: Callable[[StateFault], None] = lambda _: None
+        """Called in the thread with each group that failed as a whole."""
 
     def close(self) -> None:
         self._db.close()
@@ -84,6 +93,7 @@ class Writer:
             log.warning("state_commit_failed", extra={"operations": len(group)}, exc_info=exc)
             for operation in group:
                 operation.error = error
+            self.on_fault(StateFault.REFUSED if isinstance(error, StateFull) else StateFault.AWAY)
             return
         self._groups += 1
         if self._groups % GROUPS_PER_CHECKPOINT == 0:

@@ -25,7 +25,7 @@ from tests.contract.states import (
 )
 from tusd_py.core.upload import Boot
 from tusd_py.state import sqlite_groups
-from tusd_py.state.base import Purpose, Seen, StateError, Taken
+from tusd_py.state.base import Purpose, Seen, StateError, StateFault, Taken
 from tusd_py.state.sqlite import SqliteSettings, SqliteState
 
 BUSY_SECONDS = 0.2
@@ -119,6 +119,8 @@ async def test_a_full_disk_is_an_error_and_work_goes_on_once_there_is_room(
     state: SqliteState,
 ) -> None:
     """SQLite's own refusal: the file may not grow."""
+    faults: list[StateFault] = []
+    state.on_fault = faults.append
     assert state._connections is not None
     db = state._connections[0]._db
     lease = await create_held(state, an_upload(1))
@@ -129,6 +131,7 @@ async def test_a_full_disk_is_an_error_and_work_goes_on_once_there_is_room(
         for made in range(2, 10_000):
             big = an_upload(made, refusal="x" * 4000)
             await state.create(big, [], with_lease=False)
+    assert faults == [StateFault.REFUSED]
     assert await state.find(upload_id(made)) is None
     assert await state.find(upload_id(made - 1)) is not None
     await asyncio.to_thread(db.execute, "PRAGMA max_page_count = 100000")
