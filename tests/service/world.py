@@ -136,6 +136,8 @@ class Mortal:
             "append",
             "join",
             "digest",
+            "boot_of",
+            "is_running",
             "sync",
             "declare_length",
             "complete",
@@ -207,6 +209,7 @@ class World:
         self.settings = settings or UploadSettings(
             lease_seconds=5, checkpoint_seconds=0.2, expire_seconds=3600, head_gate_seconds=1.0
         )
+        self.host = "here"
         self.boot_number = 1
         self.clock_ahead = 0.0
         self.now = 1_800_000_000.0
@@ -229,13 +232,15 @@ class World:
                 destination_root=self.folder / "library",
             ),
         )
+        boot = Boot(self.host, f"{self.host}-boot-{self.boot_number}")
         state = SqliteState(
             SqliteSettings(path=self.folder / "state.db"),
-            boot=Boot("here", f"boot-{self.boot_number}"),
+            boot=boot,
             lease_seconds=self.settings.lease_seconds,
             clock=self.clock,
         )
         await store.open()
+        await store.publish_boot(boot)
         await state.open()
         await state.register([HOOK])
         self._life = (state, store)

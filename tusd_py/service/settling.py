@@ -137,7 +137,7 @@ class Settler:
         result = reconcile(
             row,
             remains,
-            present_boot_id=taken.writer_boot_id,
+            present_boot_id=await self._present_boot_id(taken),
             durability=self._store.durability,
         )
         if result is None:
@@ -147,6 +147,16 @@ class Settler:
         if result.must_sync:
             await self._store.sync(row.id)
         return await self._commit(lease, row, result, visit.purpose)
+
+    async def _present_boot_id(self, taken: Taken) -> str | None:
+        """[host-boot] A state that was lost has not heard of every host again, and bytes that were
+        acknowledged must not go for that: hosts say it beside the bytes too."""
+        if taken.writer_boot_id is not None:
+            return taken.writer_boot_id
+        writer = taken.upload.writer
+        if (published := await self._store.boot_of(writer.host)) is not None:
+            return published
+        return writer.boot_id if await self._store.is_running(writer.boot_id) else None
 
     async def _commit(
         self, lease: Lease, row: Upload, result: Reconciled, purpose: Purpose

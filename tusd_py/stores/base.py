@@ -15,6 +15,7 @@ from tusd_py.core.errors import UploadError
 from tusd_py.core.facts import CompletionMark, Facts, Remains
 from tusd_py.core.ids import HolderId, UploadId
 from tusd_py.core.reconcile import Durability
+from tusd_py.core.upload import Boot
 from tusd_py.streams import Brake, ByteSource, SourceEnd, StopReason
 
 NOBODY: Final = HolderId("")
@@ -131,6 +132,25 @@ class ByteStore(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let go of descriptors and threads. Nothing may be running."""
+
+    @abstractmethod
+    async def publish_boot(self, boot: Boot) -> None:
+        """Say beside the bytes what this host runs now, so that bytes of hosts that live are
+        believed also where a state that many hosts share is lost. Atomic; durable whatever the
+        durability is. Any number of hosts, and of processes on each, work on one store: the last
+        boot that a host published is its present one.
+        """
+
+    @abstractmethod
+    async def boot_of(self, host: str) -> str | None:
+        """The boot that ``host`` published last; None where it never did. A name is of one machine
+        for ever: a machine that restarts under another name leaves the old one saying that it did
+        not."""
+
+    @abstractmethod
+    async def is_running(self, boot_id: str) -> bool:
+        """Whether any host published this boot last. For a record of a host that publishes nothing
+        (the machine of an embedded state has no name): a boot's id is of one run of one machine."""
 
     @abstractmethod
     async def prepare(self, facts: Facts) -> None:

@@ -20,6 +20,7 @@ from tusd_py.core.digests import Algorithm, Digest
 from tusd_py.core.facts import CompletionMark, Facts, Remains
 from tusd_py.core.ids import UploadId
 from tusd_py.core.reconcile import Durability
+from tusd_py.core.upload import Boot
 from tusd_py.settings import Settings
 from tusd_py.stores import disk_facts, disk_files
 from tusd_py.stores.base import (
@@ -31,6 +32,7 @@ from tusd_py.stores.base import (
     StoreError,
     WalkPage,
 )
+from tusd_py.stores.disk_boots import Boots
 from tusd_py.stores.disk_bytes import BytesWriter, SpaceFloor
 from tusd_py.stores.disk_facts import Journal
 from tusd_py.stores.disk_join import JoinPath
@@ -100,6 +102,7 @@ class DiskStore(ByteStore):
         self._held_memory = HeldMemory()
         self._floor = SpaceFloor(self._layout.root, settings.min_free_bytes)
         self._directories = DirectorySyncs(self._layout.root)
+        self._boots = Boots(self._layout.root, self._directories)
         self._space = (-SPACE_KNOWN_SECONDS, False)
         self._running: defaultdict[UploadId, list[BytesWriter]] = defaultdict(list)
         self._syncs_at_finish = settings.durability is not Durability.PROCESS
@@ -116,6 +119,17 @@ class DiskStore(ByteStore):
 
     async def close(self) -> None:
         self._threads.close()
+
+    async def publish_boot(self, boot: Boot) -> None:
+        await self._threads.syncers.run("publishing a boot", lambda: self._boots.publish(boot))
+
+    async def boot_of(self, host: str) -> str | None:
+        return await self._threads.files.run("asking for a boot", lambda: self._boots.find(host))
+
+    async def is_running(self, boot_id: str) -> bool:
+        return await self._threads.files.run(
+            "asking for boots", lambda: self._boots.is_running(boot_id)
+        )
 
     async def prepare(self, facts: Facts) -> None:
         line = disk_facts.build_facts_line(facts)
