@@ -7,7 +7,14 @@ from typing import Final
 
 from tests.house.source import Finding, Source
 
-CONTRACTS: Final = {"auth.base", "hooks.base", "sources.base", "state.base", "stores.base"}
+CONTRACTS: Final = {
+    "auth.base",
+    "hooks.base",
+    "sources.base",
+    "state.base",
+    "state.quotas",
+    "stores.base",
+}
 BACK_END: Final = {"core", "streams", "settings"}
 ANYTHING: Final = None
 

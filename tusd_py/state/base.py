@@ -31,6 +31,7 @@ from tusd_py.core.events import Event
 from tusd_py.core.identity import Principal
 from tusd_py.core.ids import ClientId, HolderId, UploadId, VideoId
 from tusd_py.core.upload import Boot, Status, Upload
+from tusd_py.state.quotas import Quotas
 
 
 class StateError(Exception):
@@ -373,7 +374,7 @@ def _tell_nobody(fault: StateFault) -> None:
     """For stores whose faults nobody counts."""
 
 
-class StateStore(UploadState, Outbox):
+class StateStore(UploadState, Outbox, Quotas):
     """One back end of all state contracts."""
 
     on_fault: Callable[[StateFault], None] = staticmethod(_tell_nobody)

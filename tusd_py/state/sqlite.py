@@ -25,6 +25,7 @@ from tusd_py.state.sqlite_mounts import network_kind
 from tusd_py.state.sqlite_note import Note, Verdict
 from tusd_py.state.sqlite_outbox import SqliteOutbox
 from tusd_py.state.sqlite_peers import Peers
+from tusd_py.state.sqlite_quotas import SqliteQuotas, forget_earlier_boots
 from tusd_py.state.sqlite_schema import enter_generation, migrate
 from tusd_py.state.sqlite_uploads import SqliteUploads, Workshop
 
@@ -53,7 +54,7 @@ class SqliteSettings(Settings):
     """The size from which on the write-ahead log is started anew, and to which it is cut back."""
 
 
-class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
+class SqliteState(SqliteUploads, SqliteOutbox, SqliteQuotas, StateStore):
     """One SQLite file as the whole state. Open it in the loop that uses it."""
 
     settings_type: ClassVar[type[SqliteSettings]] = SqliteSettings
@@ -166,6 +167,7 @@ class SqliteState(SqliteUploads, SqliteOutbox, StateStore):
                 generation = enter_generation(
                     writing, self._path, boot=self._boot, now=self._clock(), verdict=verdict
                 )
+                forget_earlier_boots(writing, self._boot)
                 note.renew()
                 peers.join()
             writer.after_events = lambda: peers.broadcast("events")

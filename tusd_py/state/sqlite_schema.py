@@ -129,7 +129,25 @@ _VERSION_2: Final = (
         WHERE status = 'complete' AND kind <> 'partial'""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2)
+_VERSION_3: Final = (
+    # Keys are digests: a client's name may be of any length. Microseconds of the boot's clock.
+    """CREATE TABLE rate (
+        key BLOB PRIMARY KEY,
+        boot TEXT NOT NULL,
+        paid_until INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX rate_paid ON rate (paid_until)",
+    """CREATE TABLE place (
+        key BLOB NOT NULL,
+        body TEXT NOT NULL,
+        process TEXT NOT NULL,
+        deadline REAL NOT NULL,
+        PRIMARY KEY (key, body)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX place_over ON place (deadline)",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """Number n brings a file of version n to version n + 1. Never edit one that was released."""
 
 

@@ -28,7 +28,10 @@ from tusd_py.state.base import Due, Filter, LeaseBusy, Purpose, Seen
 from tusd_py.state.sqlite import SqliteSettings, SqliteState
 from tusd_py.state.sqlite_schema import APPLICATION_ID, MIGRATIONS
 
-RELEASED: Final = ("2aae495c226bbbac8788ba1cba977b75b6c26c0722ac2c547f268b3ff60ade4a",)
+RELEASED: Final = (
+    "2aae495c226bbbac8788ba1cba977b75b6c26c0722ac2c547f268b3ff60ade4a",
+    "04b0ceabd016cec1cfca0e0bd6bee7e4bbf9c812106a5519692905168ae32d5f",
+)
 """SHA-256 of the statements of each version that was released."""
 GENERATION: Final = "00112233aabbccdd"
 DEAD_PROCESS: Final = "0123456789abcdef"
