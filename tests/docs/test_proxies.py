@@ -11,11 +11,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.docs.proxies import Proxy, proxying
 from tests.e2e.rig import MIB, content, stored_bytes, until_stored
 from tests.support import tus
 from tests.support.clients import JsOptions, running_js
 from tests.support.events import parse_event
+from tests.support.proxies import Proxy, proxying
 from tests.support.relay import Fault, relay_to
 from tests.support.rufh import Rufh
 from tests.support.server import Server, serving

@@ -44,7 +44,9 @@ class Server:
         name: str = "server",
         command: tuple[str, ...] = (sys.executable, "-m", "tusd_py"),
         wrapper: tuple[str, ...] = (),
+        heard_by: "Server | None" = None,
     ) -> None:
+        """``heard_by``: whose ``output`` and ``errors`` grow by this one's lines, too."""
         self.directory = directory
         self.settings = _with_defaults(directory, settings or {})
         self.flags = flags
@@ -65,6 +67,7 @@ class Server:
         """Lines of standard output, over all starts."""
         self.errors: list[str] = []
         """Lines of standard error, over all starts."""
+        self._heard_by = heard_by
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
         self._grown = asyncio.Condition()
@@ -160,11 +163,33 @@ class Server:
     def runs(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
+    # --- where things are
+
+    @property
+    def store_root(self) -> Path:
+        """Where bytes and facts of uploads lie."""
+        root = self.settings.get("store", {}).get("root")
+        return Path(root) if root else self.data_directory / "uploads"
+
+    @property
+    def files_root(self) -> Path:
+        """Where finished files go that have a destination."""
+        return self.store_root.parent / "files"
+
+    @property
+    def own_flags(self) -> tuple[str, ...]:
+        """What tells a command of ``tusd-py`` that it is about this server."""
+        return ("--config", str(self._config_file), "--data-dir", str(self.data_directory))
+
+    @property
+    def _config_file(self) -> Path:
+        return self.directory / f"{self.name}.toml"
+
     def twin(self, name: str, settings: Mapping[str, Any] | None = None) -> "Server":
         """Another server on the same directory, with a port of its own. Not started."""
         return Server(
             self.directory,
-            _merged(self.settings, settings or {}),
+            merged(self.settings, settings or {}),
             flags=self.flags,
             environment=self.environment,
             name=name,
@@ -204,14 +229,12 @@ class Server:
     # --- inside
 
     def _command_line(self, ready_fd: int) -> list[str]:
-        config = self.directory / f"{self.name}.toml"
-        config.write_text(build_toml(self.settings))
+        self._config_file.write_text(build_toml(self.settings))
         return [
             *self.wrapper,
             *self.command,
             "serve",
-            *("--config", str(config)),
-            *("--data-dir", str(self.data_directory)),
+            *self.own_flags,
             *("--http.port", str(self.port)),
             *("--ready-fd", str(ready_fd)),
             *self.flags,
@@ -232,15 +255,20 @@ class Server:
     async def _read_streams(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None and process.stderr is not None
         self._readers = [
-            asyncio.create_task(self._collect(process.stdout, self.output)),
-            asyncio.create_task(self._collect(process.stderr, self.errors)),
+            asyncio.create_task(self._collect(process.stdout, is_error=False)),
+            asyncio.create_task(self._collect(process.stderr, is_error=True)),
         ]
 
-    async def _collect(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
+    async def _collect(self, stream: asyncio.StreamReader, *, is_error: bool) -> None:
         async for line in stream:
-            async with self._grown:
-                lines.append(line.decode("utf-8", "replace").rstrip("\n"))
-                self._grown.notify_all()
+            await self._hear(line.decode("utf-8", "replace").rstrip("\n"), is_error=is_error)
+
+    async def _hear(self, line: str, *, is_error: bool) -> None:
+        async with self._grown:
+            (self.errors if is_error else self.output).append(line)
+            self._grown.notify_all()
+        if self._heard_by is not None:
+            await self._heard_by._hear(line, is_error=is_error)
 
 
 @asynccontextmanager
@@ -266,17 +294,17 @@ def _with_defaults(directory: Path, settings: Mapping[str, Any]) -> dict[str, An
         "auth": {"key_file": str(key_file)},
         "log": {"format": "json"},
     }
-    return _merged(defaults, settings)
+    return merged(defaults, settings)
 
 
-def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """Tables are merged, anything else is replaced."""
-    merged = dict(first)
+    result = dict(first)
     for name, value in second.items():
-        old = merged.get(name)
+        old = result.get(name)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merged(old, value) if both else value  # type: ignore[arg-type]
-    return merged
+        result[name] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
 
 
 async def _line_from(descriptor: int) -> bytes:
