@@ -143,7 +143,13 @@ STATES: Final[Mapping[str, Callable[[Path], AbstractAsyncContextManager[StateRig
 
 
 def upload_id(number: int) -> UploadId:
-    return UploadId(f"{number:032x}")
+    """Ids in the order of their numbers. The first byte is the number as well, as far as it goes:
+    stores that divide uploads by it have them in different parts."""
+    return UploadId(f"{min(number, 255):02x}{number:030x}")
+
+
+def number_of(upload_id: UploadId) -> int:
+    return int(upload_id[2:], 16)
 
 
 def an_upload(number: int = 1, **changes: Any) -> Upload:

@@ -14,6 +14,7 @@ from tests.contract.states import (
     StateRig,
     an_upload,
     create_held,
+    number_of,
     take,
     upload_id,
 )
@@ -32,7 +33,7 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[S
 
 async def due_numbers(state: StateStore, due: Due, *, age_seconds: float = 0.0) -> list[int]:
     ids = await state.list_due(due, now=NOW, age_seconds=age_seconds)
-    return [int(each, 16) for each in ids]
+    return [number_of(each) for each in ids]
 
 
 @pytest.mark.parametrize(

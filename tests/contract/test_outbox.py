@@ -13,6 +13,7 @@ from tests.contract.states import (
     an_event,
     an_upload,
     create_held,
+    number_of,
     take,
 )
 from tusd_py.core.events import Event, EventKind
@@ -124,8 +125,8 @@ async def test_the_oldest_come_first_and_no_more_than_wanted(state: StateStore) 
         event = replace(an_event(upload), occurred_at=100.0 - n)
         await state.create(upload, [event], with_lease=False)
     claimed = await claim(state, limit=3)
-    assert [int(each.event.upload_id, 16) for each in claimed] == [5, 4, 3]
-    assert [int(each.event.upload_id, 16) for each in await claim(state)] == [2, 1]
+    assert [number_of(each.event.upload_id) for each in claimed] == [5, 4, 3]
+    assert [number_of(each.event.upload_id) for each in await claim(state)] == [2, 1]
 
 
 async def test_two_hooks_are_independent(rig: StateRig) -> None:
@@ -200,10 +201,10 @@ async def test_dead_letters_are_listed_by_hook_oldest_first(rig: StateRig) -> No
         await tell(state, n, CREATED)
     for hook in ("a", "b"):
         for delivery in await claim(state, hook):
-            number = int(delivery.event.upload_id, 16)
+            number = number_of(delivery.event.upload_id)
             await state.bury(delivery, reason="no", now=NOW - number)
     letters = await state.dead_letters(hook="a", limit=2)
-    assert [int(each.delivery.event.upload_id, 16) for each in letters] == [2, 1]
+    assert [number_of(each.delivery.event.upload_id) for each in letters] == [2, 1]
     assert len(await state.dead_letters(hook=None, limit=100)) == 6
 
 

@@ -18,6 +18,7 @@ from tests.contract.states import (
     an_event,
     an_upload,
     create_held,
+    number_of,
     take,
     upload_id,
 )
@@ -842,7 +843,7 @@ class TestListing:
                 wanted, after=upload_id(found[-1]) if found else None, limit=2
             ):
                 assert len(page) <= 2
-                found += [int(upload.id, 16) for upload in page]
+                found += [number_of(upload.id) for upload in page]
             return found
 
         assert await ids(Filter()) == [1, 2, 3, 4, 5, 6, 7]
@@ -868,7 +869,7 @@ class TestListing:
             wanted = Filter(video_id=video_id, client_id=client_id, status=wanted_status)
             expected = {video_id, client_id, wanted_status} - {None}
             found = await state.page(wanted, after=None, limit=100)
-            assert [int(upload.id, 16) for upload in found] == [
+            assert [number_of(upload.id) for upload in found] == [
                 n for n, has in numbers.items() if expected <= has
             ], wanted
 

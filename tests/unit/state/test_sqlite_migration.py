@@ -18,6 +18,7 @@ from tests.contract.states import (
     a_visit,
     an_event,
     an_upload,
+    number_of,
     take,
     upload_id,
 )
@@ -151,7 +152,7 @@ def test_a_version_that_was_released_is_never_edited() -> None:
 
 async def test_the_records_of_the_first_version_are_all_there(state: SqliteState) -> None:
     page = await state.page(Filter(), after=None, limit=100)
-    assert [int(upload.id, 16) for upload in page] == list(ROWS)
+    assert [number_of(upload.id) for upload in page] == list(ROWS)
     assert page[0] == EXPECTED
     assert (page[0].concat, page[0].promised_digests) == (None, ())
     assert (page[0].is_strict, page[0].bytes_per_second) == (False, 0.0)
@@ -193,7 +194,7 @@ async def test_records_of_the_first_version_are_due_by_the_present_rules(
     state: SqliteState, due: Due, numbers: list[int]
 ) -> None:
     found = await state.list_due(due, now=NOW, age_seconds=100)
-    assert sorted(int(each, 16) for each in found) == numbers
+    assert sorted(number_of(each) for each in found) == numbers
 
 
 async def test_a_migrated_record_takes_what_is_new(state: SqliteState) -> None:
