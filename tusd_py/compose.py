@@ -196,7 +196,8 @@ def plan(tree: Tree, *, observer: Observer | None = None, records_only: bool = F
 
     ``records_only``: for commands that look at records; no store is opened and no hook's code runs.
     """
-    machine = this_machine(tree.process.host_name)
+    shares_state = registry.load(registry.STATES[tree.state.kind]).serves_many_hosts
+    machine = this_machine(tree.process.host_name, is_one_of_many=shares_state)
     observer = SilentObserver() if observer is None else observer
     store = build_store(tree)
     state = build_state(tree, machine, store.durability)

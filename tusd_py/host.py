@@ -4,6 +4,8 @@ Linux alone tells which boot a page cache belongs to. Elsewhere the server says 
 start, because it could not tell after a loss of power which bytes to believe.
 """
 
+import hashlib
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +22,11 @@ EMBEDDED_HOST: Final = "local"
 """The machine's name in an embedded state, which one machine alone can use. A name that does not
 change counts: the name of a container or of a restored machine does, and then a record of before
 the restart would be compared with a boot that nobody publishes any more."""
+MACHINE_ID_FILE: Final = Path("/etc/machine-id")
+_MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_APPLICATION: Final = b"tusd_py host\n"
+"""machine-id(5): "it must not be exposed"; hashed with this it is no other program's name."""
+NAME_DIGITS: Final = 12
 
 
 class HostUnsupported(Exception):
@@ -38,14 +45,49 @@ class Machine:
     new_upload_id: Callable[[], UploadId]
 
 
-def this_machine(name: str | None = None, *, boot_id_file: Path = BOOT_ID_FILE) -> Machine:
-    """The machine as it runs now. Raises HostUnsupported where it is not Linux."""
+def this_machine(
+    name: str | None = None,
+    *,
+    is_one_of_many: bool = False,
+    boot_id_file: Path = BOOT_ID_FILE,
+    machine_id_file: Path = MACHINE_ID_FILE,
+) -> Machine:
+    """The machine as it runs now. ``is_one_of_many``: others share its state, so that it needs a
+    name of its own. Raises HostUnsupported where it is not Linux, or has no such name."""
+    if is_one_of_many:
+        host = _own_name(name, machine_id_file)
+    else:
+        host = name or EMBEDDED_HOST
     return Machine(
-        boot=Boot(host=name or EMBEDDED_HOST, boot_id=_read_boot_id(boot_id_file)),
+        boot=Boot(host=host, boot_id=_read_boot_id(boot_id_file)),
         clock=_boottime(),
         now=time.time,
         new_upload_id=lambda: build_upload_id(token_bytes(ID_BYTES)),
     )
+
+
+def _own_name(name: str | None, machine_id_file: Path) -> str:
+    """The name given, else one made of the machine's id."""
+    if name == EMBEDDED_HOST:
+        raise HostUnsupported(
+            f"process.host_name {name!r} is the name of any machine that has its state to itself: "
+            "give this one a name that no other has"
+        )
+    if name:
+        return name
+    try:
+        machine_id = machine_id_file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        machine_id = ""
+    # While an image boots for the first time it holds the word "uninitialized".
+    if not _MACHINE_ID.fullmatch(machine_id):
+        raise HostUnsupported(
+            "machines that share a state need a name each that never changes, and this one has no "
+            f"id ({machine_id_file}): set process.host_name (TUSD_PY_PROCESS_HOST_NAME), in a "
+            "container to the name of the node it runs on"
+        )
+    digest = hashlib.sha256(_APPLICATION + machine_id.encode("ascii")).hexdigest()
+    return f"m-{digest[:NAME_DIGITS]}"
 
 
 def _read_boot_id(file: Path) -> str:

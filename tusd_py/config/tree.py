@@ -32,8 +32,9 @@ class ProcessSettings(Settings):
     uvloop: Literal["auto", "on", "off"] = "auto"
     """The faster event loop: auto takes it where it is installed."""
     host_name: str | None = None
-    """This machine's name in records, for an embedded state that moves between machines; "none":
-    the one that suits a state of one machine."""
+    """This machine's name in records: of one machine alone, and the same for ever (in a container
+    that of the node). "none": with a state that machines share one made of /etc/machine-id, else
+    one that suits a state of one machine."""
 
 
 FIXED: Final[Mapping[str, str]] = {

@@ -26,6 +26,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
 from tusd_py.core.events import Event
 from tusd_py.core.identity import Principal
@@ -377,6 +378,8 @@ def _tell_nobody(fault: StateFault) -> None:
 class StateStore(UploadState, Outbox, Quotas):
     """One back end of all state contracts."""
 
+    serves_many_hosts: ClassVar[bool] = False
+    """Whether hosts share it, so that each needs a name of its own."""
     on_fault: Callable[[StateFault], None] = staticmethod(_tell_nobody)
     """Told of each fault, in any thread. Cheap, never raises."""
 
