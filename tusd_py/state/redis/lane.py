@@ -1,0 +1,324 @@
+"""The way to one server: what waits for it travels together, on a few connections.
+
+All calls of one turn of the loop go in one batch, and so does what waits while the batches before
+it are under way, like group commit. Connections are made one at a time, with back-off and jitter
+while the server is away; then calls wait for it at most until their own deadline, and those that
+come when it has been away for longer are refused at once.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from tusd_py.state.base import StateError
+from tusd_py.state.redis.connect import Address, Dialer, Wire
+from tusd_py.state.redis.faults import Fault, OnFault, Then, Verdict, judge
+from tusd_py.state.redis.places import NETWORK_ERRORS
+from tusd_py.state.redis.scripts import Composed
+
+log = logging.getLogger(__name__)
+
+MAX_BATCH_CALLS: Final = 128
+"""Redis serves nobody else meanwhile; the rest goes in the next batch."""
+MAX_BATCH_BYTES: Final = 1024 * 1024
+MAX_DOUBLINGS: Final = 16
+
+
+class Call:
+    """One EVALSHA on its way."""
+
+    __slots__ = (
+        "attempts",
+        "deadline",
+        "fault",
+        "future",
+        "is_unknown",
+        "packed",
+        "place",
+        "script",
+    )
+
+    def __init__(
+        self,
+        place: int,
+        script: Composed,
+        packed: bytes,
+        future: asyncio.Future[list[Any]],
+        deadline: float,
+    ) -> None:
+        self.place = place
+        self.script = script
+        self.packed = packed
+        self.future = future
+        self.deadline = deadline
+        self.attempts = 0
+        self.is_unknown = False
+        """The server does not have the script: it is loaded first."""
+        self.fault: Verdict | None = None
+        """Why it was not answered so far."""
+
+    def refuse(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+            # A caller that was cancelled never looks at it.
+            self.future.exception()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much, how long, how often."""
+
+    connections: int
+    call_seconds: float
+    retry_first_seconds: float
+    retry_cap_seconds: float
+
+    @property
+    def attempt_seconds(self) -> float:
+        """Longest wait for the answers of one batch: there is time for another try."""
+        return self.call_seconds / 2
+
+    def pause_seconds(self, failures: int) -> float:
+        """Before the next try: random, so that servers do not come all at once."""
+        ceiling = self.retry_first_seconds * 2.0 ** min(failures - 1, MAX_DOUBLINGS)
+        return random.random() * min(self.retry_cap_seconds, ceiling)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Whom a lane tells."""
+
+    on_reply: Callable[[Call, Any], None]
+    """The answer to a call, or its error (a ResponseError), or why it was lost."""
+    on_trouble: Callable[[], None]
+    """The server may not be where it was."""
+    on_fault: OnFault
+
+
+class Lane:
+    """Calls for one server. Use it in one loop; nothing of it blocks."""
+
+    def __init__(self, address: Address, dialer: Dialer, limits: Limits, hooks: Hooks) -> None:
+        self.address = address
+        self._dialer = dialer
+        self._limits = limits
+        self._hooks = hooks
+        self._waiting: deque[Call] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._idle: list[asyncio.Future[None]] = []
+        self._is_waking = False
+        """A worker is about to take what waits, and takes what is added meanwhile."""
+        self._dialing = asyncio.Lock()
+        self._epoch = 0
+        self._failures = 0
+        self._away: Verdict | None = None
+        self._away_since = 0.0
+        self._is_closed = False
+
+    def put(self, call: Call) -> None:
+        """Have it sent. Its answer goes to ``on_reply``."""
+        if self._is_closed:
+            call.refuse(StateError("the state store is not open"))
+            return
+        if self._away is not None:
+            call.fault = self._away
+            if asyncio.get_running_loop().time() - self._away_since > self._limits.call_seconds:
+                call.refuse(self._away.to_error())
+                return
+        self._waiting.append(call)
+        if not self._is_waking:
+            self._wake()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def take_all(self) -> list[Call]:
+        """What has not been sent yet, to be sent elsewhere."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
+    def drop(self) -> None:
+        """Close the connections once their batches are over; calls go on over new ones."""
+        self._epoch += 1
+
+    async def close(self) -> None:
+        """What waits is refused. Does not wait for the other end."""
+        self._is_closed = True
+        for call in self.take_all():
+            call.refuse(StateError("the state store was closed"))
+        workers = list(self._workers)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    # ------------------------------------------------------------------ workers
+
+    def _wake(self) -> None:
+        while self._idle:
+            waiter = self._idle.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+                self._is_waking = True
+                return
+        if len(self._workers) < self._limits.connections:
+            worker = asyncio.create_task(self._work(), name=f"redis {self.address}")
+            self._workers.add(worker)
+            worker.add_done_callback(self._on_worker_done)
+            self._is_waking = True
+
+    def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled() and (exc := worker.exception()) is not None:
+            # A fault of ours: its batch is lost, those that wait get another worker.
+            log.error("redis_worker_failed", exc_info=exc)
+            if self._waiting and not self._is_closed:
+                self._wake()
+
+    async def _work(self) -> None:
+        wire: Wire | None = None
+        epoch = self._epoch
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                while not self._waiting:
+                    waiter = loop.create_future()
+                    self._idle.append(waiter)
+                    await waiter
+                if wire is not None and (epoch != self._epoch or await wire.is_stale()):
+                    await wire.close()
+                    wire = None
+                if wire is None:
+                    epoch = self._epoch
+                    wire = await self._connect()
+                    if wire is None:
+                        continue
+                batch = self._gather()
+                if batch and not await self._exchange(wire, batch):
+                    await wire.close()
+                    wire = None
+        finally:
+            if wire is not None:
+                await wire.close()
+
+    def _gather(self) -> list[Call]:
+        batch: list[Call] = []
+        size = 0
+        self._is_waking = False
+        while self._waiting and len(batch) < MAX_BATCH_CALLS and size < MAX_BATCH_BYTES:
+            call = self._waiting.popleft()
+            if call.future.done():
+                continue  # cancelled or too late before it was sent: nothing happens
+            batch.append(call)
+            size += len(call.packed)
+        if self._waiting:
+            self._wake()
+        return batch
+
+    async def _exchange(self, wire: Wire, batch: list[Call]) -> bool:
+        """Send and hear; whether the connection is still good."""
+        answered = 0
+        try:
+            async with asyncio.timeout(self._limits.attempt_seconds):
+                packed: list[bytes] = []
+                for call in batch:
+                    if call.is_unknown:
+                        packed.append(pack_load(call.script))
+                    packed.append(call.packed)
+                await wire.send(packed)
+                for call in batch:
+                    await self._hear(wire, call)
+                    answered += 1
+        except NETWORK_ERRORS as exc:
+            self._lose(batch[answered:], judge(exc))
+            return False
+        except BaseException:
+            # Closing, or a fault of ours: nobody is left to wait for ever.
+            for call in batch[answered:]:
+                call.refuse(StateError("the state store was closed"))
+            raise
+        if self._failures:
+            self._come_back()
+        return True
+
+    async def _hear(self, wire: Wire, call: Call) -> None:
+        if call.is_unknown:
+            call.is_unknown = False
+            try:
+                await wire.read()
+            except ResponseError as exc:
+                # It is told by the script's own answer as well.
+                log.warning("redis_script_not_loaded", exc_info=exc)
+        try:
+            reply = await wire.read()
+        except ResponseError as exc:
+            reply = exc
+        self._hooks.on_reply(call, reply)
+
+    def _lose(self, batch: list[Call], verdict: Verdict) -> None:
+        self._fail(verdict)
+        for call in batch:
+            call.fault = verdict
+            self._hooks.on_reply(call, verdict)
+
+    # ------------------------------------------------------------------ connecting
+
+    async def _connect(self) -> Wire | None:
+        """A connection, once there is one; None: nobody waits any more."""
+        async with self._dialing:
+            while True:
+                if self._failures:
+                    await asyncio.sleep(self._limits.pause_seconds(self._failures))
+                if not self._waiting and self._away is None:
+                    return None
+                try:
+                    wire, _ = await self._dialer.dial_master(self.address)
+                except (*NETWORK_ERRORS, StateError) as exc:
+                    self._fail(_judge_dial(exc))
+                else:
+                    self._away = None
+                    return wire
+
+    def _fail(self, verdict: Verdict) -> None:
+        self._failures += 1
+        self._hooks.on_fault(verdict.fault)
+        if self._failures == 1:
+            log.warning(
+                "redis_away",
+                extra={"address": str(self.address), "fault": verdict.fault.value},
+            )
+        if self._away is None:
+            self._away_since = asyncio.get_running_loop().time()
+        self._away = verdict
+        for call in self._waiting:
+            call.fault = verdict
+        if verdict.then is Then.FAIL:
+            for call in self.take_all():
+                call.refuse(verdict.to_error())
+        self._hooks.on_trouble()
+
+    def _come_back(self) -> None:
+        log.info("redis_back", extra={"address": str(self.address), "failures": self._failures})
+        self._failures = 0
+        self._away = None
+
+
+def pack_load(script: Composed) -> bytes:
+    text = script.text.encode()
+    return b"*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$%d\r\n%s\r\n" % (len(text), text)
+
+
+def _judge_dial(error: BaseException) -> Verdict:
+    if isinstance(error, StateError):
+        return Verdict(Fault.REFUSED, Then.FAIL, str(error))
+    verdict = judge(error)
+    if verdict.fault in (Fault.LOST, Fault.TIMEOUT):
+        return Verdict(Fault.CONNECT, verdict.then, "Redis cannot be reached")
+    return verdict

@@ -1,0 +1,25 @@
+-- The heartbeat of one process. B is the key of what belongs to no bucket.
+-- ARGV: 3 name, 4 'here', or 'gone' as a goodbye. Reply: now, then the names of the dead.
+-- Nobody is judged before beats have come for lease_ms without a gap: after a time without Redis
+-- everybody's heartbeat is old.
+local DAY_MS = 86400000
+local beats, processes = B .. ':beats', B .. ':processes'
+local seen = redis.call('HMGET', beats, 'run', 'since', 'last')
+local since, last = tonumber(seen[2] or now), tonumber(seen[3] or 0)
+-- First of all: it is heard also where nothing can be written.
+if ARGV[4] == 'here' then tell('p:' .. ARGV[3], 'beat') end
+if seen[1] ~= this_run() or now - last > lease_ms / 2 or now < last then since = now end
+redis.call('HSET', beats, 'run', this_run(), 'since', since, 'last', now)
+if ARGV[4] == 'gone' then
+  redis.call('ZADD', processes, now - lease_ms - 1, ARGV[3])
+else
+  redis.call('ZADD', processes, now, ARGV[3])
+end
+local dead = {tostring(now)}
+if now - since >= lease_ms then
+  redis.call('ZREMRANGEBYSCORE', processes, '-inf', now - DAY_MS)
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', processes, '-inf', now - lease_ms - 1)) do
+    dead[#dead + 1] = name
+  end
+end
+return dead

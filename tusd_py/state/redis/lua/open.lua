@@ -1,0 +1,20 @@
+-- Make sure that the bucket is there, of this layout, and knows this host's boot.
+-- ARGV: 3 layout, 4 number of buckets, 5 host, 6 boot, 7 hooks (one name a line), 8 '1': they
+-- replace the ones that are there. Reply: generation, began, now.
+local key = B .. ':meta'
+local meta = redis.call('HMGET', key, 'layout', 'buckets', 'hooks')
+if not meta[1] then
+  redis.call('HSET', key, 'layout', ARGV[3], 'buckets', ARGV[4])
+  begin(B, now)
+elseif meta[1] ~= ARGV[3] or meta[2] ~= ARGV[4] then
+  return redis.error_reply('LAYOUT ' .. meta[1] .. ' ' .. meta[2])
+end
+if ARGV[7] ~= '' and meta[3] ~= ARGV[7] and (not meta[3] or ARGV[8] == '1') then
+  redis.call('HSET', key, 'hooks', ARGV[7])
+end
+-- Not written anew each time: what is written is replicated.
+if redis.call('HGET', B .. ':boots', ARGV[5]) ~= ARGV[6] then
+  redis.call('HSET', B .. ':boots', ARGV[5], ARGV[6])
+end
+local life = enter(B, now)
+return {life.generation, tostring(life.began), tostring(now)}

@@ -1,0 +1,37 @@
+-- What every script has: see scripts.py for how they are put together.
+local NEWBUCKET = 'NEWBUCKET'
+local token, lease_ms = ARGV[1], tonumber(ARGV[2])
+local run_id
+
+-- Channels: 'all', or 'p:' .. the name of a process.
+local function tell(channel, text)
+  redis.call('PUBLISH', PREFIX .. ':' .. channel, text)
+end
+
+-- The process of Redis that runs this script: another one after each restart and failover.
+local function this_run()
+  if not run_id then
+    run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  end
+  return run_id
+end
+
+-- A new generation of the bucket begins. Its name depends on the run too: a call that is sent
+-- again to another master has the same token there.
+local function begin(B, now)
+  local generation = string.sub(redis.sha1hex(token .. this_run()), 1, 16)
+  redis.call('HSET', B .. ':meta', 'run', this_run(), 'generation', generation, 'began', now)
+  tell('all', 'generation ' .. string.match(B, '{(%x+)}$'))
+  return {generation = generation, began = now}
+end
+
+-- The present generation of the bucket, and the registered hooks (one name a line). Where this
+-- master is another one than before, a generation begins here and now.
+local function enter(B, now)
+  local meta = redis.call('HMGET', B .. ':meta', 'run', 'generation', 'began', 'hooks')
+  if not meta[1] then error(NEWBUCKET, 0) end
+  local life = {generation = meta[2], began = tonumber(meta[3])}
+  if meta[1] ~= this_run() then life = begin(B, now) end
+  life.hooks = meta[4] or ''
+  return life
+end
