@@ -3,12 +3,15 @@
 import asyncio
 import shutil
 import sqlite3
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
+from tests.contract.state_rig import BOOT as BOOT
+from tests.contract.state_rig import LEASE_SECONDS as LEASE_SECONDS
+from tests.contract.state_rig import FakeClock as FakeClock
+from tests.contract.state_rig import StateRig as StateRig
 from tusd_py.core.events import Event, EventKind, event_of
 from tusd_py.core.identity import ANYBODY, Owner, Principal
 from tusd_py.core.ids import ClientId, UploadId, VideoId
@@ -16,60 +19,7 @@ from tusd_py.core.upload import Boot, Upload
 from tusd_py.state.base import Lease, Purpose, StateStore, Taken, Visit
 from tusd_py.state.sqlite import SqliteSettings, SqliteState
 
-LEASE_SECONDS: Final = 5.0
-BOOT: Final = Boot("host-a", "boot-1")
 OWNER: Final = Owner(VideoId("video"), ClientId("client"))
-
-
-class FakeClock:
-    """A clock that moves when it is told to. Shared by all instances of one store."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-
-
-class StateRig(ABC):
-    """One store of one back end, on which several instances work as if they were processes."""
-
-    shows_death: bool
-    """Whether a holder that died is known at once, or by its deadline only."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self._opened: list[StateStore] = []
-
-    @abstractmethod
-    def make(self, boot: Boot) -> StateStore:
-        """An instance on the store, not open yet."""
-
-    @abstractmethod
-    async def change_generation(self) -> None:
-        """Close all instances; those that are opened next find another generation."""
-
-    @abstractmethod
-    def broken_commits(self, state: StateStore) -> AbstractAsyncContextManager[None]:
-        """Nothing that this instance writes is committed meanwhile: the store fails at the end."""
-
-    async def open(self, boot: Boot = BOOT) -> StateStore:
-        state = self.make(boot)
-        await state.open()
-        self._opened.append(state)
-        return state
-
-    async def close(self) -> None:
-        for state in self._opened:
-            await state.close()
-        self._opened.clear()
-
-    async def let_grace_pass(self) -> None:
-        """A store that was made just now adopts nothing for one lease's time."""
-        self.clock.advance(LEASE_SECONDS + 1)
 
 
 class SqliteRig(StateRig):

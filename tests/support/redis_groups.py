@@ -49,14 +49,18 @@ class RedisCluster:
                     return node
         raise AssertionError(f"{master.address} has no replica: {told}")
 
+    async def slot_owners(self) -> list[RedisServer]:
+        """The master of each slot."""
+        by_port = {node.port: node for node in self.nodes}
+        owners: dict[int, RedisServer] = {}
+        for first, last, served_by, *_ in await _text(
+            (await self.masters())[0], "CLUSTER", "SLOTS"
+        ):
+            owners |= dict.fromkeys(range(first, last + 1), by_port[int(served_by[1])])
+        return [owners[slot] for slot in range(SLOTS)]
+
     async def master_of(self, slot: int) -> RedisServer:
-        """Who serves this slot."""
-        ranges = await _text((await self.masters())[0], "CLUSTER", "SLOTS")
-        for first, last, served_by, *_ in ranges:
-            if first <= slot <= last:
-                port = int(served_by[1])
-                return next(node for node in self.nodes if node.port == port)
-        raise AssertionError(f"nobody serves slot {slot}")
+        return (await self.slot_owners())[slot]
 
     async def fail_over(self, master: RedisServer) -> RedisServer:
         """Its replica takes over in an orderly way, nothing is lost; the new master."""
@@ -89,9 +93,10 @@ class RedisCluster:
         """Forget all data."""
         await asyncio.gather(*(node.call("FLUSHALL") for node in await self.masters()))
 
-    async def close(self) -> None:
+    def close(self) -> None:
+        """Kill all, without an event loop."""
         for node in self.nodes:
-            await asyncio.to_thread(node.close)
+            node.close()
 
 
 async def make_cluster(
@@ -123,7 +128,7 @@ async def make_cluster(
         await _join(nodes, masters)
         await cluster.healthy()
     except BaseException:
-        await cluster.close()
+        await asyncio.to_thread(cluster.close)
         raise
     return cluster
 
@@ -160,7 +165,7 @@ async def redis_cluster(
     try:
         yield cluster
     finally:
-        await cluster.close()
+        await asyncio.to_thread(cluster.close)
 
 
 class SentinelServer(RedisServer):
@@ -267,10 +272,6 @@ class RedisSentinel:
             return sorted(roles) == ["master"] + ["replica"] * (len(servers) - 1)
 
         await eventually(is_healthy, "the sentinels' set is not whole", seconds=seconds)
-
-    async def close(self) -> None:
-        for one in (*self.sentinels, *self.servers):
-            await asyncio.to_thread(one.close)
 
 
 @asynccontextmanager

@@ -209,10 +209,9 @@ class RedisServer:
         async with self.client(**options) as client:
             return await client.execute_command(*words)  # type: ignore[no-untyped-call]
 
-    def call_now(self, *words: Any) -> Any:
-        """One command, without an event loop."""
-        with redis.Redis(**self._how()) as client:
-            return client.execute_command(*words)
+    def client_now(self) -> redis.Redis:
+        """As ``client``, without an event loop; close it."""
+        return redis.Redis(**self._how())
 
     async def info(self, section: str) -> dict[str, Any]:
         async with self.client() as client:
