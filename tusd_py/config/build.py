@@ -78,14 +78,17 @@ def _build_section(
     name: str, collected: Collected, data_dir: Path, problems: list[str]
 ) -> Settings | Part | None:
     section = dict(collected.sections.get(name, {}))
-    for (where, key), path in tree.IN_DATA_DIR.items():
-        if where == name and key not in section:
-            section[key] = Given(str(data_dir / path), "default")
     if name not in tree.FAMILIES:
         return _validate(f"[{name}]", tree.fixed_model(name), section, problems)
     table, usual = tree.FAMILIES[name]
     kind = _choose_kind(f"[{name}]", section, table, usual, problems)
-    return None if kind is None else _build_part(f"[{name}]", table, kind, section, problems)
+    if kind is None:
+        return None
+    known = tree.kind_model(table, kind).model_fields
+    for (where, key), path in tree.IN_DATA_DIR.items():
+        if where == name and key in known and key not in section:
+            section[key] = Given(str(data_dir / path), "default")
+    return _build_part(f"[{name}]", table, kind, section, problems)
 
 
 def _build_hook(number: int, hook: Section, problems: list[str]) -> Part | None:

@@ -101,9 +101,19 @@ def build_file() -> str:
             lines.append(f"#kind = {to_toml(usual)}")
         for key, info in model.model_fields.items():
             lines += _setting(name, key, info)
+        for kind, other in _other_models(name).items():
+            lines += _other_kind(name, kind, other)
     for kind in registry.HOOKS:
         lines += _hook_example(kind)
     return "\n".join(lines) + "\n"
+
+
+def _other_models(section: str) -> dict[str, type[Settings]]:
+    """Kind to model, for the kinds of a section that are not the usual one."""
+    if section not in tree.FAMILIES:
+        return {}
+    table, usual = tree.FAMILIES[section]
+    return {kind: tree.kind_model(table, kind) for kind in table if kind != usual}
 
 
 def _setting(section: str, key: str, info: FieldInfo) -> list[str]:
@@ -118,6 +128,17 @@ def _describe(section: str, key: str, info: FieldInfo) -> str:
     if info.description is None and key == "kind" and section in tree.FAMILIES:
         return f"One of: {', '.join(sorted(tree.FAMILIES[section][0]))}."
     return info.description or ""
+
+
+def _other_kind(section: str, kind: str, model: type[Settings]) -> list[str]:
+    """The settings of a kind that is not the usual one: behind ``##``, for the section of the file
+    knows the usual one's."""
+    told = f"With kind = {to_toml(kind)} [{section}] knows these instead; they stand without the ##"
+    lines = ["", *_comment(f"{told} before them.")]
+    for key, info in model.model_fields.items():
+        if key != "kind":
+            lines += ["#" + line if line else line for line in _setting(section, key, info)]
+    return lines
 
 
 def _hook_example(kind: str) -> list[str]:
@@ -179,8 +200,19 @@ def build_flag_help() -> str:
     for name, model in tree.default_models().items():
         lines += ["", f"[{name}]"]
         for key, info in model.model_fields.items():
-            value = default_of(name, key, info)
-            default = "" if value is PydanticUndefined else f"  [default: {to_toml(value)}]"
-            lines.append(f"  {flag_of(name, key)}  [env: {variable_of(name, key)}]{default}")
-            lines += [f"      {line}" for line in _wrapped(_describe(name, key, info))]
+            lines += _flag(name, key, info)
+        for kind, other in _other_models(name).items():
+            lines += ["", f"[{name}] of the kind {kind}"]
+            for key, info in other.model_fields.items():
+                if key != "kind":
+                    lines += _flag(name, key, info)
     return "\n".join(lines)
+
+
+def _flag(section: str, key: str, info: FieldInfo) -> list[str]:
+    value = default_of(section, key, info)
+    default = "" if value is PydanticUndefined else f"  [default: {to_toml(value)}]"
+    return [
+        f"  {flag_of(section, key)}  [env: {variable_of(section, key)}]{default}",
+        *(f"      {line}" for line in _wrapped(_describe(section, key, info))),
+    ]
