@@ -226,6 +226,8 @@ async def open_engine(made: Plan) -> AsyncIterator[Engine]:
         now=made.machine.now,
         randomness=token_bytes,
         destination=tree.store.settings.destination,
+        limits=tree.limits,
+        quotas=state,
     )
     async with AsyncExitStack() as stack:
         for hook in made.hooks:

@@ -38,6 +38,7 @@ METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH", "PUT", "D
 DELIVERIES: Final = frozenset({"taken", "failed", "buried"})
 STREAMS: Final = frozenset({"download", "events"})
 STREAM_ENDS: Final = frozenset({"whole", "cut", "failed"})
+LIMITED: Final = frozenset({"held", "delayed", "refused"})
 DECISIONS: Final = frozenset({"allowed", "refused", "failed"})
 SWEPT: Final = frozenset(
     {"adopted", "expired", "finished", "orphan", "retired", "settled", "terminated", "undecided"}
@@ -114,6 +115,17 @@ class Metrics:
         self._appends = self._counter(
             "tusd_py_appends", "Bodies written, by why they ended.", ("end",)
         )
+        self._limited = self._counter(
+            "tusd_py_creations_limited",
+            "Creations faster than their client may, by what became of them.",
+            ("outcome",),
+        )
+        self._slowed = Gauge(
+            "tusd_py_bodies_slowed",
+            "Bodies read slowly now because their client has so many.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
         self._lease_seconds = self._histogram(
             "tusd_py_lease_wait_seconds", "Waits for another writer.", ("granted",), WAIT_BUCKETS
         )
@@ -183,6 +195,12 @@ class Metrics:
     def gate_asked(self, hook: str, outcome: str, seconds: float) -> None:
         labels = _one_of(hook, self._hooks), _one_of(outcome, DECISIONS)
         self._gate_seconds.labels(*labels).observe(seconds)
+
+    def creation_limited(self, outcome: str) -> None:
+        self._limited.labels(_one_of(outcome, LIMITED)).inc()
+
+    def bodies_slowed(self, change: int) -> None:
+        self._slowed.inc(change)
 
     def swept(self, what: str) -> None:
         self._sweeps.labels(_one_of(what, SWEPT)).inc()

@@ -6,7 +6,7 @@ from typing import Final
 from tusd_py.core.errors import UploadError
 from tusd_py.protocol.tus1 import STATUS
 
-NOT_YET: Final = frozenset({"ERR_TOO_MANY_REQUESTS", "ERR_UPLOAD_IS_FINAL"})
+NOT_YET: Final = frozenset({"ERR_UPLOAD_IS_FINAL"})
 """Codes of rules that no request can meet today."""
 
 

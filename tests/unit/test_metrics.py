@@ -37,6 +37,9 @@ def test_metrics_observe_all_that_services_count() -> None:
     observer.reconciled(7)
     observer.delivered("encoder", "taken")
     observer.gate_asked("encoder", "refused", 0.1)
+    observer.creation_limited("held")
+    observer.bodies_slowed(3)
+    observer.bodies_slowed(-1)
     observer.swept("expired")
     observer.state_fault(StateFault.AWAY)
     metrics.request_answered("PATCH", 204, None, 0.2)
@@ -52,6 +55,8 @@ def test_metrics_observe_all_that_services_count() -> None:
         "tusd_py_lost_bytes_total[]": 7,
         "tusd_py_deliveries_total[('hook', 'encoder'), ('outcome', 'taken')]": 1,
         "tusd_py_gate_seconds_count[('hook', 'encoder'), ('outcome', 'refused')]": 1,
+        "tusd_py_creations_limited_total[('outcome', 'held')]": 1,
+        "tusd_py_bodies_slowed[]": 2,
         "tusd_py_swept_total[('what', 'expired')]": 1,
         "tusd_py_state_faults_total[('kind', 'away')]": 1,
         "tusd_py_requests_total[('code', ''), ('method', 'PATCH'), ('status', '204')]": 1,
@@ -71,12 +76,14 @@ def test_what_a_client_invents_never_becomes_a_label() -> None:
         metrics.delivered(f"hook{number}", f"outcome{number}")
         metrics.gate_asked(f"hook{number}", f"outcome{number}", 0.1)
         metrics.swept(f"what{number}")
+        metrics.creation_limited(f"outcome{number}")
         metrics.stream_ended(f"kind{number}", f"end{number}", 1)
     one_of_each = Metrics(hooks=["encoder"])
     one_of_each.request_answered("M", 10_000, "E", 0.1)
     one_of_each.delivered("x", "x")
     one_of_each.gate_asked("x", "x", 0.1)
     one_of_each.swept("x")
+    one_of_each.creation_limited("x")
     one_of_each.stream_ended("x", "x", 1)
     assert before < len(samples(metrics)) == len(samples(one_of_each))
 

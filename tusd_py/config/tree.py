@@ -40,6 +40,7 @@ class ProcessSettings(Settings):
 FIXED: Final[Mapping[str, str]] = {
     "http": "tusd_py.web.settings:HttpSettings",
     "upload": "tusd_py.service.settings:UploadSettings",
+    "limits": "tusd_py.service.settings:LimitSettings",
     "download": "tusd_py.web.view_settings:DownloadSettings",
     "watch": "tusd_py.web.view_settings:WatchSettings",
     "outbox": "tusd_py.service.outbox:OutboxSettings",
@@ -58,6 +59,7 @@ SECTIONS: Final = (
     "store",
     "state",
     "upload",
+    "limits",
     "download",
     "watch",
     "outbox",
@@ -92,6 +94,7 @@ class Tree:
     store: Part
     state: Part
     upload: Any
+    limits: Any
     download: Any
     watch: Any
     hooks: tuple[Part, ...]

@@ -58,6 +58,7 @@ STATUSES: Final = Statuses(
         e.BodyTooSlow: 503,
         e.ClientGone: 400,
         e.TooManyRequests: 429,
+        e.CreationDelayed: 503,
         e.InternalError: 500,
         e.NotFound: 404,
         e.BadRequest: 400,

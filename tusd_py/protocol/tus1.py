@@ -81,6 +81,7 @@ STATUS: Final[Mapping[type[UploadError], int]] = {
     # Nobody reads it, but for a client that closed its sending half only.
     e.ClientGone: 400,
     e.TooManyRequests: 429,
+    e.CreationDelayed: 503,
     e.InternalError: 500,
     e.NotFound: 404,
     e.BadRequest: 400,

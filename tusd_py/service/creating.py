@@ -31,6 +31,7 @@ from tusd_py.hooks.base import Moment, Question
 from tusd_py.service.background import Background
 from tusd_py.service.ending import Ender
 from tusd_py.service.joining import Joiner
+from tusd_py.service.limits import Creations
 from tusd_py.service.listening import Listener
 from tusd_py.service.parts import Parts
 from tusd_py.service.receiving import Receiver
@@ -49,6 +50,7 @@ class Creator:
     def __init__(
         self,
         parts: Parts,
+        creations: Creations,
         receiver: Receiver,
         ender: Ender,
         joiner: Joiner,
@@ -58,6 +60,7 @@ class Creator:
         self._state = parts.state
         self._store = parts.store
         self._limits = parts.settings.limits
+        self._creations = creations
         self._receiver = receiver
         self._ender = ender
         self._joiner = joiner
@@ -80,14 +83,9 @@ class Creator:
         A final upload that is joined within ``join_seconds`` is complete; a longer join, or one
         that waits for parts, goes on behind the answer.
         """
-        upload = plan_create(
-            command,
-            principal.claims,
-            self._limits,
-            upload_id=build_upload_id(self._parts.randomness(ID_BYTES)),
-            boot=self._state.boot,
-            now=self._parts.now(),
-        )
+        upload = self._plan(command, principal)
+        if await self._creations.admit(upload.owner.client_id) > 0:
+            upload = self._plan(command, principal)  # its time begins now
         if upload.kind is Kind.FINAL:
             upload = await self._joiner.plan(upload, principal.owner)
         if not await self._store.has_space():
@@ -102,6 +100,16 @@ class Creator:
         if upload.kind is Kind.FINAL:
             return await self._join(held)
         return await self._first_bytes(held, command, body, listener, is_told=is_told)
+
+    def _plan(self, command: CreateUpload, principal: Principal) -> Upload:
+        return plan_create(
+            command,
+            principal.claims,
+            self._limits,
+            upload_id=build_upload_id(self._parts.randomness(ID_BYTES)),
+            boot=self._state.boot,
+            now=self._parts.now(),
+        )
 
     async def _insert(self, upload: Upload, principal: Principal, *, with_lease: bool) -> Created:
         """Facts first, then the record: what a crash leaves in between is found and expires."""

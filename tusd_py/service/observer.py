@@ -36,6 +36,13 @@ class Observer(Protocol):
     def state_fault(self, fault: StateFault) -> None:
         """The state store itself failed. In any thread."""
 
+    def creation_limited(self, outcome: str) -> None:
+        """A client created faster than it may: the creation was held until its turn (``held``),
+        held in vain (``delayed``) or ``refused`` at once."""
+
+    def bodies_slowed(self, change: int) -> None:
+        """One body more (1) or less (-1) is read slowly because its client has so many."""
+
     def swept(self, what: str) -> None:
         """The sweeper did something: expired, adopted, orphan, retired, settled, undecided."""
 
@@ -67,6 +74,12 @@ class SilentObserver:
         pass
 
     def state_fault(self, fault: StateFault) -> None:
+        pass
+
+    def creation_limited(self, outcome: str) -> None:
+        pass
+
+    def bodies_slowed(self, change: int) -> None:
         pass
 
     def swept(self, what: str) -> None:

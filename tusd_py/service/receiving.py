@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from tusd_py.core.errors import (
@@ -24,6 +24,7 @@ from tusd_py.core.rules import AppendPlan, overflow_error
 from tusd_py.core.upload import Upload
 from tusd_py.service.keeper import Keeper
 from tusd_py.service.listening import NO_LISTENER, Listener
+from tusd_py.service.pacing import Pacing
 from tusd_py.service.parts import Parts
 from tusd_py.service.progress import Progress
 from tusd_py.service.settling import Held
@@ -66,7 +67,9 @@ class Received:
 class Receiver:
     """Writes bodies. Knows those that are running, so that a stop can end them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, pacing: Pacing | None = None) -> None:
+        """``pacing`` None: bodies are read as they come."""
+        self._pacing = pacing
         self._state = parts.state
         self._store = parts.store
         self._settings = parts.settings
@@ -98,9 +101,11 @@ class Receiver:
         """
         await body.invite()
         appending = self._appending(held, plan)
-        appended, upload = await self._run(
-            held, plan, appending, lambda: self._store.append(appending, body), listener
-        )
+        pacing, holder = self._pacing, held.lease.holder
+        with pacing.paced(held.upload, holder, body) if pacing else nullcontext(body) as source:
+            appended, upload = await self._run(
+                held, plan, appending, lambda: self._store.append(appending, source), listener
+            )
         return self._judge(upload, plan, appended)
 
     async def join(self, held: Held, plan: AppendPlan, parts: Sequence[Part]) -> Received:

@@ -4,10 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
+from tusd_py.core.rates import MAX_BURST, MAX_SECONDS, Rate
 from tusd_py.core.rules import Limits
 from tusd_py.settings import Settings
 
 DAY_SECONDS = 24 * 3600.0
+KIB = 1024
 
 
 class UploadSettings(Settings):
@@ -75,3 +77,37 @@ class UploadSettings(Settings):
     def wait_seconds(self) -> float:
         """How long a request waits for a lease: a holder that died is outwaited."""
         return self.lease_seconds + 1.0
+
+
+class LimitSettings(Settings):
+    """What one client may take of all servers that share the state."""
+
+    creations: Annotated[int, Field(ge=1)] | None = None
+    """So many uploads one client may create in creation_seconds, over all servers that share the
+    state; "none": as many as it likes. A client is the token's client_id, without tokens that of
+    the metadata; all who name none are one. Parts of parallel uploads, files of forms and repeated
+    creations count like others."""
+    creation_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
+    """Creations get their turns evenly over this time."""
+    creation_burst: Annotated[int, Field(ge=1, le=MAX_BURST)] | None = None
+    """So many may come at once after a pause; "none": as many as creations."""
+    answer: Literal["slow", "refuse"] = "slow"
+    """What becomes of creations that come faster: "slow" holds each back until its turn; "refuse"
+    answers 429 with Retry-After, which ends an upload of tus-js-client for good."""
+    max_wait_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """With "slow", one whose turn is farther off is held back for this time and then answered 503
+    with Retry-After. Shorter than the patience of clients (30 s on iPhones) and proxies."""
+    bodies: Annotated[int, Field(ge=1)] | None = None
+    """So many bodies of one client are read at full speed at the same time, over all servers;
+    "none": all. Further ones are read slowly until one of them is over; none is refused. Those that
+    take less than a second do not count."""
+    slowed_bytes_per_second: Annotated[ByteSize, Field(ge=64 * KIB)] = ByteSize(256 * KIB)
+    """How fast each of those further bodies is read."""
+
+    @property
+    def rate(self) -> Rate | None:
+        """The rate of creations; None: no bound."""
+        if self.creations is None:
+            return None
+        burst = self.creation_burst or min(self.creations, MAX_BURST)
+        return Rate(count=self.creations, seconds=self.creation_seconds, burst=burst)

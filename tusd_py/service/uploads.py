@@ -31,7 +31,9 @@ from tusd_py.service.ending import Ender, judged, note_offset
 from tusd_py.service.finishing import Finisher
 from tusd_py.service.joining import Joiner
 from tusd_py.service.keeper import Keeper, keep_on
+from tusd_py.service.limits import Creations
 from tusd_py.service.listening import NO_LISTENER, Listener
+from tusd_py.service.pacing import Pacing
 from tusd_py.service.parts import Parts
 from tusd_py.service.receiving import Receiver
 from tusd_py.service.removing import Remover
@@ -51,18 +53,22 @@ class Uploads:
         self._state = parts.state
         self._store = parts.store
         self._settler = Settler(parts)
-        self._receiver = Receiver(parts)
+        self._background = Background()
+        self._receiver = Receiver(parts, Pacing(parts, self._background))
         self._finisher = Finisher(parts)
         self._remover = Remover(parts)
-        self._background = Background()
+        self._creations = Creations(parts)
         self._joiner = Joiner(parts, self._receiver, self._finisher, Awaiting())
         self._ender = Ender(parts, self._finisher, self._joiner, self._background)
-        self._creator = Creator(parts, self._receiver, self._ender, self._joiner, self._background)
+        self._creator = Creator(
+            parts, self._creations, self._receiver, self._ender, self._joiner, self._background
+        )
         self._is_stopping = False
 
     def stop(self) -> None:
         """No new uploads; running bodies end now, with what has arrived committed."""
         self._is_stopping = True
+        self._creations.stop()
         self._receiver.stop()
 
     async def drain(self) -> None:

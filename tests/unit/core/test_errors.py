@@ -63,6 +63,7 @@ MADE: Final[dict[type[UploadError], Callable[[], UploadError]]] = {
     errors.BodyTooSlow: errors.BodyTooSlow,
     errors.ClientGone: errors.ClientGone,
     errors.TooManyRequests: lambda: errors.TooManyRequests(60.0),
+    errors.CreationDelayed: lambda: errors.CreationDelayed(7.5),
     errors.InternalError: errors.InternalError,
     errors.NotFound: errors.NotFound,
     errors.BadRequest: errors.BadRequest,
@@ -161,7 +162,9 @@ def test_who_may_come_again_is_told_when() -> None:
         errors.StateUnavailable,
         errors.ServerStopping,
         errors.TooManyRequests,
+        errors.CreationDelayed,
     }
     assert errors.UploadLocked(3.0).retry_after_seconds == 3.0
     assert errors.TooManyRequests(60.0).retry_after_seconds == 60.0
+    assert errors.CreationDelayed(7.5).retry_after_seconds == 7.5
     assert all(m().retry_after_seconds is None or m().retry_after_seconds for m in MADE.values())

@@ -34,6 +34,7 @@ def test_every_error_has_a_status() -> None:
         e.StateUnavailable(),
         e.StorageFull(),
         e.TooManyRequests(7.0),
+        e.CreationDelayed(7.0),
         e.GateRefused(status=451, sentence="no"),
         e.InternalError(),
         e.UploadUnknown(),

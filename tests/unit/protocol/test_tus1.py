@@ -90,6 +90,7 @@ EXAMPLES = [
     e.StateUnavailable(),
     e.StorageFull(),
     e.TooManyRequests(7.0),
+    e.CreationDelayed(7.0),
     e.GateRefused(status=451, sentence="no"),
     e.GateRefused(status=200, sentence="no"),
     e.InternalError(),

@@ -33,6 +33,7 @@ from tusd_py.core.errors.requests import (
 from tusd_py.core.errors.server import (
     BodyTooSlow,
     ClientGone,
+    CreationDelayed,
     GateFailed,
     GateRefused,
     InternalError,
@@ -72,6 +73,7 @@ __all__ = [
     "ChecksumUnsupported",
     "ClientGone",
     "ClientMismatch",
+    "CreationDelayed",
     "ExpectationFailed",
     "FormInvalid",
     "GateFailed",

@@ -90,6 +90,16 @@ class TooManyRequests(UploadError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class CreationDelayed(UploadError):
+    """The client creates uploads faster than it may, and its turn did not come in time."""
+
+    code = "ERR_CREATION_DELAYED"
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__("Uploads are created too fast; the turn of this one did not come in time.")
+        self.retry_after_seconds = retry_after_seconds
+
+
 class InternalError(UploadError):
     """A fault of the server's own; the log has it under the request's id."""
 
