@@ -110,14 +110,12 @@ local function take_dead(B, hook, event)
   return redis.call('ZREM', B .. ':dead:' .. hook, event) == 1
 end
 
--- The events of one commit, for create, commit and remove, whose ARGV[3] is the upload: in ARGV
--- from ``first`` on their count, then id, kind, time and data of each (``event_codec.event_args``).
--- ``life`` is of ``enter``. One that was stored before, under the same id, is not told again.
--- How many are new.
-local function store_events(B, life, now, first)
-  local upload, new, names = ARGV[3], 0, {}
-  local rid = raw_of(upload)
-  for hook in string.gmatch(life.hooks, '[^\n]+') do names[#names + 1] = hook end
+-- The events of one commit, for create, commit and remove: in ARGV from ``first`` on their count,
+-- then id, kind, time and data of each (``event_codec.event_args``). ``hooks`` are those of
+-- ``enter``. One that was stored before, under the same id, is not told again. How many are new.
+local function store_events(B, hooks, upload, first)
+  local rid, new, names = raw_of(upload), 0, {}
+  for hook in string.gmatch(hooks, '[^\n]+') do names[#names + 1] = hook end
   for i = 1, tonumber(ARGV[first]) do
     local event, kind, at, data = unpack(ARGV, first + i * 4 - 3, first + i * 4)
     if redis.call('ZADD', B .. ':events', 'NX', at, raw_of(event)) == 1 then

@@ -9,7 +9,7 @@ if not meta[1] then
 elseif meta[1] ~= ARGV[3] or meta[2] ~= ARGV[4] then
   return redis.error_reply('LAYOUT ' .. meta[1] .. ' ' .. meta[2])
 end
-if ARGV[7] ~= '' and meta[3] ~= ARGV[7] and (not meta[3] or ARGV[8] == '1') then
+if meta[3] ~= ARGV[7] and (ARGV[8] == '1' or (ARGV[7] ~= '' and not meta[3])) then
   redis.call('HSET', key, 'hooks', ARGV[7])
 end
 -- Not written anew each time: what is written is replicated.

@@ -2,13 +2,14 @@
 -- Unix time, 4 from which rank on, 5 how many to look at. Reply: how many were forgotten, how many
 -- were kept, and 1 where nothing older is left.
 local before, first, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local hooks = redis.call('HGETALL', B .. ':backlog')
+local counts = redis.call('HGETALL', B .. ':backlog')
+
 -- Whether it waits for no hook: then it is but a dead letter of some.
 local function is_over(event, found)
   local letters = {}
-  for i = 1, #hooks, 2 do
-    if redis.call('ZSCORE', B .. ':dead:' .. hooks[i], event) then
-      letters[#letters + 1] = hooks[i]
+  for i = 1, #counts, 2 do
+    if redis.call('ZSCORE', B .. ':dead:' .. counts[i], event) then
+      letters[#letters + 1] = counts[i]
     end
   end
   if #letters < found.refs then return false end
@@ -16,10 +17,15 @@ local function is_over(event, found)
   redis.call('DEL', event_key(B, event))
   return true
 end
-local gone, kept, done = 0, 0, 1
+
+local gone, kept, done = 0, 0, 0
 local events = redis.call('ZRANGE', B .. ':events', first, first + most - 1, 'WITHSCORES')
+if #events < 2 * most then done = 1 end
 for i = 1, #events, 2 do
-  if tonumber(events[i + 1]) >= before then return {gone, kept, 1} end
+  if tonumber(events[i + 1]) >= before then
+    done = 1
+    break
+  end
   local event = hex_of(events[i])
   local found = load_event(B, event)
   if not found or is_over(event, found) then
@@ -29,4 +35,10 @@ for i = 1, #events, 2 do
     kept = kept + 1
   end
 end
-return {gone, kept, #events < 2 * most and 1 or 0}
+-- Names of hooks that have nothing here are forgotten too.
+for i = 1, done * #counts, 2 do
+  if counts[i + 1] == '0' and redis.call('EXISTS', B .. ':dead:' .. counts[i]) == 0 then
+    redis.call('HDEL', B .. ':backlog', counts[i])
+  end
+end
+return {gone, kept, done}
