@@ -1,0 +1,224 @@
+-- Records of uploads. What the one-letter fields of a record's hash mean is in codec.py; those of
+-- its lease, which only scripts know:
+--   N number  H holder  P process  J host  K boot  D deadline (ms)  Q last commit under this lease
+--   A asked   S was settled when taken   U not let go cleanly (also while held)
+--   L who let go last, and with which commit   O key of one file (digest, then reservation)
+-- A field that is not there has its default.
+local UNFINISHED = {r = true, v = true, j = true}
+local UNTOUCHED = {j = true, c = true, x = true, i = true, t = true}
+local GONE = {x = true, i = true, t = true}
+local LEASE_FIELDS = {'H', 'P', 'J', 'K', 'D', 'Q', 'A', 'S'}
+local HOUR_MS = 3600000
+
+local function unhex(id)
+  return (string.gsub(id, '%x%x', function(two) return string.char(tonumber(two, 16)) end))
+end
+
+local function hex(rid)
+  return (string.gsub(rid, '.', function(one) return string.format('%02x', string.byte(one)) end))
+end
+
+-- Whole numbers without leading zeros, of any size: as doubles large ones would be rounded.
+local function is_less(one, other)
+  if #one ~= #other then return #one < #other end
+  return one < other
+end
+
+local function table_of(flat)
+  local made = {}
+  for i = 1, #flat, 2 do made[flat[i]] = flat[i + 1] end
+  return made
+end
+
+local function load_record(B, id)
+  local flat = redis.call('HGETALL', B .. ':u:' .. id)
+  if #flat == 0 then return nil end
+  return table_of(flat)
+end
+
+local function copy_of(record)
+  local made = {}
+  for field, value in pairs(record) do made[field] = value end
+  return made
+end
+
+-- What a reply holds of a record: what never changes, then names and values of its hash.
+local function shown(B, id, record)
+  local reply = {redis.call('GET', B .. ':f:' .. id) or '{}'}
+  for field, value in pairs(record) do
+    reply[#reply + 1] = field
+    reply[#reply + 1] = value
+  end
+  return reply
+end
+
+-- [host-boot] What the host runs now, false where it was never heard of.
+local function present_boot(B, host)
+  return redis.call('HGET', B .. ':boots', host or '')
+end
+
+-- [restart-is-unclean]
+local function is_settled(record, generation, writer_boot)
+  return not record.U and record.m == generation and writer_boot == (record.b or '')
+end
+
+-- A lease is live until its deadline; a machine that was started anew has killed its holder.
+local function is_held(B, record, now)
+  return record.H ~= nil and tonumber(record.D) > now and present_boot(B, record.J) == record.K
+end
+
+-- [commit-in-time] Number, holder, and before the deadline.
+local function is_mine(B, record, now, holder, number)
+  return record.H == holder and record.N == number and is_held(B, record, now)
+end
+
+local function deadline(now)
+  return string.format('%.0f', math.ceil(now) + lease_ms)
+end
+
+-- Who let go, and with which of its commits: a call that comes twice finds its own mark.
+local function mark_of(holder, sequence)
+  return string.sub(holder, 1, 16) .. sequence
+end
+
+local function give_lease(record, now, holder, process, host, boot)
+  for _, field in ipairs(LEASE_FIELDS) do record[field] = nil end
+  record.N = string.format('%.0f', tonumber(record.N or '0') + 1)
+  record.H, record.P, record.J, record.K = holder, process, host, boot
+  record.D, record.U = deadline(now), '1'
+end
+
+local function take_lease_away(record, mark, is_clean)
+  for _, field in ipairs(LEASE_FIELDS) do record[field] = nil end
+  record.U = not is_clean and '1' or nil
+  record.L = mark
+end
+
+-- Tells processes that wait for the lease; not the one that lets go: it tells its own itself.
+local function wake_waiters(B, id, process)
+  local names = redis.call('HGET', B .. ':waiting', id)
+  if not names then return end
+  redis.call('HDEL', B .. ':waiting', id)
+  for name in string.gmatch(names, '%S+') do
+    if name ~= process then tell('p:' .. name, 'free ' .. id) end
+  end
+end
+
+local MAX_WAITING_CHARS = 1024
+
+local function note_waiter(B, id, process)
+  local names = redis.call('HGET', B .. ':waiting', id) or ''
+  if string.find(names, process, 1, true) or #names > MAX_WAITING_CHARS then return end
+  redis.call('HSET', B .. ':waiting', id, names .. process .. ' ')
+end
+
+-- Who wrote its bytes last, and in which generation, as the names of sets have it.
+local function writer_of(record)
+  local text = (record.m or '') .. '\n' .. (record.h or '') .. '\n' .. (record.b or '')
+  return string.sub(redis.sha1hex(text), 1, 16), text
+end
+
+-- The sets that the record belongs to: {key, member, score}.
+local function places_of(B, rid, record)
+  local status, kind, changed = record.s, record.k or '', record.c or '0'
+  local places = {{B .. ':status', status .. rid, '0'}}
+  local function put(name, score) places[#places + 1] = {B .. name, rid, score} end
+  if UNFINISHED[status] then
+    local is_open = status == 'r' and not record.w
+    put((is_open and ':open:' or ':still:') .. writer_of(record), changed)
+    if record.U then put(':held', record.D or '0') end
+  end
+  if record.e and (status == 'r' or status == (kind == 'p' and 'c' or 'j')) then
+    put(':expires', record.e)
+  end
+  if status == 'v' then put(':undecided', changed) end
+  if status == 'j' then put(':joining', changed) end
+  if status == 't' then put(':terminating', changed) end
+  if status == 'x' or status == 'i' then put(':refused', changed) end
+  if status == 'c' and kind ~= 'p' then put(':retired', record.z or changed) end
+  return places
+end
+
+-- Writes what differs: fields, sets, counts. No old one: it is new; no new one: it is removed.
+local function save(B, id, old, new)
+  local rid, key = unhex(id), B .. ':u:' .. id
+  local changed, cleared = {}, {}
+  for field, value in pairs(new or {}) do
+    if not old or old[field] ~= value then
+      changed[#changed + 1] = field
+      changed[#changed + 1] = value
+    end
+  end
+  for field in pairs(old or {}) do
+    if not new or new[field] == nil then cleared[#cleared + 1] = field end
+  end
+  if #changed > 0 then redis.call('HSET', key, unpack(changed)) end
+  if #cleared > 0 then redis.call('HDEL', key, unpack(cleared)) end
+  local left = {}
+  for _, place in ipairs(old and places_of(B, rid, old) or {}) do
+    left[place[1] .. ' ' .. place[2]] = place
+  end
+  for _, place in ipairs(new and places_of(B, rid, new) or {}) do
+    local name = place[1] .. ' ' .. place[2]
+    if not left[name] or left[name][3] ~= place[3] then
+      redis.call('ZADD', place[1], place[3], place[2])
+    end
+    left[name] = nil
+  end
+  for _, place in pairs(left) do redis.call('ZREM', place[1], place[2]) end
+  if new and UNFINISHED[new.s] then
+    local name, text = writer_of(new)
+    if not old or not UNFINISHED[old.s] or writer_of(old) ~= name then
+      redis.call('HSET', B .. ':writers', name, text)
+    end
+  end
+  local before, after = old and old.s, new and new.s
+  if before ~= after then
+    if before then redis.call('HINCRBY', B .. ':counts', before, -1) end
+    if after then redis.call('HINCRBY', B .. ':counts', after, 1) end
+  end
+end
+
+-- The sets whose members never change: by client, and by video.
+local function owner_places(B, id, record)
+  local rid, video, client = unhex(id), string.sub(record.o, 1, 8), string.sub(record.o, 9)
+  return {{B .. ':client', client .. video .. rid}, {B .. ':video', video .. rid}}
+end
+
+local function insert(B, id, facts, record)
+  redis.call('SET', B .. ':f:' .. id, facts)
+  for _, place in ipairs(owner_places(B, id, record)) do
+    redis.call('ZADD', place[1], 0, place[2])
+  end
+  save(B, id, nil, record)
+end
+
+local function delete(B, id, record)
+  redis.call('DEL', B .. ':f:' .. id)
+  for _, place in ipairs(owner_places(B, id, record)) do
+    redis.call('ZREM', place[1], place[2])
+  end
+  redis.call('HDEL', B .. ':waiting', id)
+  save(B, id, record, nil)
+end
+
+-- Reads names and values that begin with their number at ARGV[from]; an empty value takes the
+-- field away. Returns where they end.
+local function read_fields(from, record)
+  local last = from + 2 * tonumber(ARGV[from])
+  for i = from + 1, last, 2 do
+    record[ARGV[i]] = ARGV[i + 1] ~= '' and ARGV[i + 1] or nil
+  end
+  return last + 1
+end
+
+-- A reservation of a key of one file that can never make a record any more.
+local function void(B, now, reservation)
+  local key = B .. ':void'
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - HOUR_MS)
+  redis.call('ZADD', key, now, reservation)
+end
+
+local function is_void(B, reservation)
+  return redis.call('ZSCORE', B .. ':void', reservation) and true or false
+end
