@@ -7,6 +7,7 @@ An ``open`` proxy does without TLS, and shows ``/metrics`` and ``/health`` too.
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -42,6 +43,7 @@ http {{
     include {directory}/site.conf;
 }}
 """
+_BLOCK: Final = re.compile(r"(?ms)^upstream tusd_py {\n.+?^}\n")
 CADDY: Final = """{{
 	admin off
 	auto_https disable_redirects
@@ -63,6 +65,8 @@ class Site:
     upstreams: Sequence[str]
     """Servers (host:port), asked in turn."""
     is_open: bool = False
+    block: str = ""
+    """A file of ``conf/`` whose block of upstreams takes the place of nginx's own."""
 
 
 class Proxy:
@@ -76,12 +80,13 @@ class Proxy:
         *,
         port: int | None = None,
         is_open: bool = False,
+        block: str = "",
     ) -> None:
         self.kind = kind
         self.port = port or quiet_port()
         self.authority = directory / "authority.pem"
         """The certificate that clients have to trust."""
-        self._site = Site(directory, self.port, upstreams, is_open)
+        self._site = Site(directory, self.port, upstreams, is_open, block)
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -134,10 +139,10 @@ class Proxy:
 
 @asynccontextmanager
 async def proxying(
-    kind: Kind, directory: Path, *upstreams: str, is_open: bool = False
+    kind: Kind, directory: Path, *upstreams: str, is_open: bool = False, block: str = ""
 ) -> AsyncIterator[Proxy]:
     """``nginx`` or ``caddy`` before the servers at ``upstreams`` (host:port)."""
-    proxy = Proxy(kind, directory, upstreams, is_open=is_open)
+    proxy = Proxy(kind, directory, upstreams, is_open=is_open, block=block)
     try:
         yield await proxy.start()
     finally:
@@ -156,9 +161,8 @@ def make_certificate(directory: Path) -> None:
 def nginx(site: Site) -> tuple[str, ...]:
     """Write its files; the command that starts it."""
     directory = site.directory
-    servers = "\n    ".join(f"server {one} max_fails=0;" for one in site.upstreams)
     changes = {
-        "server 127.0.0.1:8080 max_fails=0;": servers,
+        _BLOCK.findall(_conf("nginx/tusd.conf"))[0]: _upstreams(site),
         "server_name upload.example.com;": "server_name localhost;",
     }
     if site.is_open:
@@ -182,6 +186,15 @@ def nginx(site: Site) -> tuple[str, ...]:
     return (found("nginx"), "-e", "stderr", "-p", str(directory), "-c", str(main))
 
 
+def _upstreams(site: Site) -> str:
+    """The block that names the servers, with these servers."""
+    (block,) = _BLOCK.findall(_conf(site.block or "nginx/tusd.conf"))
+    lines = re.findall(r"(?m)^    server \S+( .+;)\n", block)
+    assert len(set(lines)) == 1, lines
+    servers = "".join(f"    server {one}{lines[0]}\n" for one in site.upstreams)
+    return re.sub(r"(?m)(^    server .+\n)+", servers, block)
+
+
 def caddy(site: Site) -> tuple[str, ...]:
     """Write its file; the command that starts it."""
     directory, upstreams = site.directory, " ".join(site.upstreams)
@@ -201,11 +214,15 @@ def caddy(site: Site) -> tuple[str, ...]:
 
 def changed(name: str, changes: Mapping[str, str]) -> str:
     """A file of ``conf/`` with what is specific to a site replaced; each stands there once."""
-    text = (REPOSITORY / "conf" / name).read_text()
+    text = _conf(name)
     for old, new in changes.items():
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in conf/{name}"
         text = text.replace(old, new)
     return text
+
+
+def _conf(name: str) -> str:
+    return (REPOSITORY / "conf" / name).read_text()
 
 
 def environment(directory: Path) -> dict[str, str]:
