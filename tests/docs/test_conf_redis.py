@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.docs.redis_confs import (
+from tests.support.redis_confs import (
     CONF,
     ENGINES,
     FILES,

@@ -159,7 +159,7 @@ async def configured_cluster(folder: Path) -> AsyncIterator[RedisCluster]:
         await cluster.healthy()
         yield cluster
     finally:
-        await cluster.close()
+        await asyncio.to_thread(cluster.close)
 
 
 async def create_cluster(nodes: Sequence[RedisServer]) -> None:
