@@ -12,6 +12,7 @@ CONTRACTS: Final = {
     "hooks.base",
     "sources.base",
     "state.base",
+    "state.moving",
     "state.quotas",
     "stores.base",
 }

@@ -22,6 +22,7 @@ from tusd_py.state.sqlite_groups import CLOSE_SECONDS, GroupThread
 from tusd_py.state.sqlite_handover import Handover
 from tusd_py.state.sqlite_leases import LeaseBook
 from tusd_py.state.sqlite_mounts import network_kind
+from tusd_py.state.sqlite_moving import SqliteMoving, refuse_unfinished
 from tusd_py.state.sqlite_note import Note, Verdict
 from tusd_py.state.sqlite_outbox import SqliteOutbox
 from tusd_py.state.sqlite_peers import Peers
@@ -54,7 +55,7 @@ class SqliteSettings(Settings):
     """The size from which on the write-ahead log is started anew, and to which it is cut back."""
 
 
-class SqliteState(SqliteUploads, SqliteOutbox, SqliteQuotas, StateStore):
+class SqliteState(SqliteUploads, SqliteOutbox, SqliteQuotas, SqliteMoving, StateStore):
     """One SQLite file as the whole state. Open it in the loop that uses it."""
 
     settings_type: ClassVar[type[SqliteSettings]] = SqliteSettings
@@ -164,6 +165,7 @@ class SqliteState(SqliteUploads, SqliteOutbox, SqliteQuotas, StateStore):
                 verdict = note.judge() if peers.is_alone() else Verdict.OURS
                 writing.execute("PRAGMA journal_mode = WAL")  # writes a new file
                 migrate(writing)
+                refuse_unfinished(writing, self._path)
                 generation = enter_generation(
                     writing, self._path, boot=self._boot, now=self._clock(), verdict=verdict
                 )

@@ -25,12 +25,13 @@ from tusd_py.state.base import (
     StateFault,
     StateFull,
 )
+from tusd_py.state.moving import MoveRefused
 from tusd_py.state.sqlite_groups import Operation
 from tusd_py.state.sqlite_note import Note
 
 log = logging.getLogger(__name__)
 
-REFUSALS: Final = (LeaseGone, RecordUnknown, LeaseBusy, UploadError, StateError)
+REFUSALS: Final = (LeaseGone, RecordUnknown, LeaseBusy, MoveRefused, UploadError, StateError)
 TURN_PAUSE_SECONDS: Final = 0.01
 GROUPS_PER_CHECKPOINT: Final = 200
 """So many commits are in the log before they are moved into the file."""
