@@ -17,7 +17,7 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.exceptions import BusyLoadingError, ReadOnlyError
+from redis.exceptions import BusyLoadingError, ReadOnlyError, RedisError
 
 from tusd_py.state.base import StateError
 from tusd_py.state.redis.settings import RedisSettings
@@ -86,8 +86,8 @@ class Wire:
         """Whether the other end has closed it, or said what nobody asked for. Waits for nothing."""
         try:
             return bool(await self._connection.can_read())
-        except Exception as exc:
-            return isinstance(exc, Exception)
+        except (RedisError, OSError):
+            return True
 
     async def close(self) -> None:
         """Without waiting for the other end."""
@@ -124,10 +124,18 @@ class Dialer:
         try:
             async with asyncio.timeout(self._settings.connect_seconds):
                 greeting = await greet(wire)
+            self._check_kind(greeting)
         except BaseException:
             await wire.close()
             raise
         return wire, greeting
+
+    def _check_kind(self, greeting: Greeting) -> None:
+        if greeting.is_cluster and not self._settings.cluster_nodes:
+            raise StateError(
+                "this Redis is a node of a Cluster: name some in state.cluster_nodes, not one in "
+                "state.url"
+            )
 
     def _make(self, address: Address, *, is_sentinel: bool) -> AbstractConnection:
         who = self._sentinels if is_sentinel else self._own
@@ -233,7 +241,8 @@ def _tls_context(settings: RedisSettings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.tls_cert_file is not None:
         try:
-            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+            # Without a password of its own it would ask for one on the terminal.
+            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password="")
         except (OSError, ssl.SSLError) as exc:
             raise StateError(
                 f"state.tls_cert_file {settings.tls_cert_file} and its key cannot be used"

@@ -101,9 +101,15 @@ class Dispatch:
         if not self._is_open:
             raise StateError("the state store is not open")
         self._send(call)
-        self._watched.append(call)
+        watched, loop = self._watched, asyncio.get_running_loop()
+        while watched and watched[0].future.done():
+            watched.popleft()
+        if watched and call.deadline < watched[-1].deadline:
+            # The second call of one that found its bucket new: it has its own, earlier end.
+            loop.call_at(call.deadline, self._give_up, call)
+            return call.future
+        watched.append(call)
         if self._watching is None:
-            loop = asyncio.get_running_loop()
             self._watching = loop.call_at(call.deadline, self._watch)
         return call.future
 
@@ -170,9 +176,10 @@ class Dispatch:
             call.refuse(verdict.to_error())
             return
         call.fault = verdict
-        if verdict.then is Then.REDIAL:
-            if (lane := self._lanes.get(self._where[call.place])) is not None:
-                lane.drop()
+        lane = self._lanes.get(self._where[call.place])
+        if verdict.then is Then.REDIAL and lane is not None:
+            lane.drop()
+        if verdict.then is Then.REDIAL or verdict.fault is Fault.CLUSTER:
             self._refresh_soon()
         self._repeat(call)
 
@@ -188,23 +195,19 @@ class Dispatch:
 
     def _watch(self) -> None:
         """One timer for all: the deadlines of calls come in their order."""
-        loop = asyncio.get_running_loop()
+        loop, watched = asyncio.get_running_loop(), self._watched
         now = loop.time()
-        while self._watched and (
-            self._watched[0].future.done() or self._watched[0].deadline <= now
-        ):
-            call = self._watched.popleft()
-            if call.future.done():
-                continue
-            self._on_fault(Fault.TIMEOUT)
-            if call.fault is not None:
-                call.refuse(call.fault.to_error())
-            else:
-                seconds = self._settings.call_seconds
-                call.refuse(StateError(f"Redis did not answer within {seconds} s"))
-        self._watching = (
-            loop.call_at(self._watched[0].deadline, self._watch) if self._watched else None
-        )
+        while watched and (watched[0].future.done() or watched[0].deadline <= now):
+            self._give_up(watched.popleft())
+        self._watching = loop.call_at(watched[0].deadline, self._watch) if watched else None
+
+    def _give_up(self, call: Call) -> None:
+        if call.future.done():
+            return
+        self._on_fault(Fault.TIMEOUT)
+        seconds = self._settings.call_seconds
+        silent = StateError(f"Redis did not answer within {seconds} s")
+        call.refuse(silent if call.fault is None else call.fault.to_error())
 
     # ------------------------------------------------------------------ places
 
@@ -256,7 +259,9 @@ class Dispatch:
             self._checking = loop.call_later(seconds, self._check_later)
 
     def _unfound(self, error: BaseException) -> str:
-        what = "no sentinel names the master" if not self.is_cluster else "no node answers"
-        verdict = judge(error)
-        hint = f" ({verdict.sentence})" if verdict.fault is Fault.REFUSED else ""
-        return f"Redis cannot be found: {what}{hint}"
+        what = "no node of the Cluster answers"
+        if not self.is_cluster:
+            what = f"no sentinel names a master {self._settings.master_name}"
+        verdict = judge(error.__cause__ or error)
+        is_clear = verdict.fault not in (Fault.LOST, Fault.TIMEOUT, Fault.SCRIPT)
+        return f"Redis cannot be found: {what}" + (f"; {verdict.sentence}" if is_clear else "")

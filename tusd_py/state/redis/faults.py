@@ -3,11 +3,10 @@
 No sentence repeats what came over the wire: it could hold what nobody should read in a log.
 """
 
-import asyncio
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -20,6 +19,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tusd_py.state.base import StateError, StateFull
 
@@ -73,9 +73,12 @@ class Verdict:
     fault: Fault
     then: Then
     sentence: str
+    cause: BaseException | None = field(default=None, compare=False, repr=False)
 
     def to_error(self) -> StateError:
-        return (StateFull if self.fault is Fault.MEMORY else StateError)(self.sentence)
+        error = (StateFull if self.fault is Fault.MEMORY else StateError)(self.sentence)
+        error.__cause__ = self.cause
+        return error
 
 
 _REFUSED: Final = Verdict(
@@ -110,7 +113,7 @@ _BY_CODE: Final = {
         Then.FAIL,
         "Redis takes no writes because it cannot save its data: look into its log and at its disk",
     ),
-    "CLUSTERDOWN": Verdict(Fault.CLUSTER, Then.REDIAL, "the Redis Cluster is down"),
+    "CLUSTERDOWN": Verdict(Fault.CLUSTER, Then.WAIT, "the Redis Cluster is down"),
     "TRYAGAIN": Verdict(Fault.CLUSTER, Then.WAIT, "a slot of the Redis Cluster is being moved"),
     "CROSSSLOT": Verdict(
         Fault.CLUSTER,
@@ -140,6 +143,24 @@ def is_new_bucket(reply: object) -> bool:
 
 def judge(error: BaseException, *, is_cluster: bool = False) -> Verdict:
     """What an error of redis-py, of asyncio or of the system means."""
+    return replace(_judge(error, is_cluster=is_cluster), cause=error)
+
+
+def judge_dial(error: BaseException, address: object) -> Verdict:
+    """As ``judge``, of one that a new connection met."""
+    if isinstance(error, StateError):
+        return Verdict(Fault.REFUSED, Then.FAIL, str(error), error)
+    verdict = judge(error)
+    if "max number of clients" in str(error):
+        sentence = "Redis has no connection free: raise its maxclients"
+        return replace(verdict, fault=Fault.CONNECT, sentence=sentence)
+    if verdict.fault in (Fault.LOST, Fault.TIMEOUT):
+        sentence = f"Redis cannot be reached at {address}"
+        return replace(verdict, fault=Fault.CONNECT, sentence=sentence)
+    return verdict
+
+
+def _judge(error: BaseException, *, is_cluster: bool) -> Verdict:
     if isinstance(error, MovedError) and not is_cluster:
         return _BY_CODE["CROSSSLOT"]
     if isinstance(error, AskError):
@@ -153,7 +174,7 @@ def judge(error: BaseException, *, is_cluster: bool = False) -> Verdict:
         return _BY_CODE["WRONGPASS"]
     if isinstance(error, ResponseError):
         return _judge_reply(error)
-    if isinstance(error, TimeoutError | asyncio.TimeoutError) or "Timeout" in type(error).__name__:
+    if isinstance(error, TimeoutError | RedisTimeoutError):
         return Verdict(Fault.TIMEOUT, Then.REDIAL, "Redis does not answer")
     if (cause := _find(error, ssl.SSLError)) is not None:
         return Verdict(Fault.REFUSED, Then.REDIAL, _tls_sentence(cause))
@@ -166,6 +187,12 @@ def _judge_reply(error: ResponseError) -> Verdict:
     text = f"{getattr(error, 'status_code', None) or ''} {error}"
     if found := _CODE.search(text):
         return _BY_CODE[found[1]]
+    if "cluster support disabled" in text:
+        return Verdict(
+            Fault.CLUSTER,
+            Then.FAIL,
+            "this Redis is no Cluster: name it in state.url instead of state.cluster_nodes",
+        )
     if _NO_RIGHTS.search(text):
         return _REFUSED
     if found := _LAYOUT.search(text):

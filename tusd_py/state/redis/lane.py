@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 
 from tusd_py.state.base import StateError
 from tusd_py.state.redis.connect import Address, Dialer, Wire
-from tusd_py.state.redis.faults import Fault, OnFault, Then, Verdict, judge
+from tusd_py.state.redis.faults import OnFault, Then, Verdict, judge, judge_dial
 from tusd_py.state.redis.places import NETWORK_ERRORS
 from tusd_py.state.redis.scripts import Composed
 
@@ -281,7 +281,7 @@ class Lane:
                 try:
                     wire, _ = await self._dialer.dial_master(self.address)
                 except (*NETWORK_ERRORS, StateError) as exc:
-                    self._fail(_judge_dial(exc))
+                    self._fail(judge_dial(exc, self.address))
                 else:
                     self._away = None
                     return wire
@@ -292,7 +292,11 @@ class Lane:
         if self._failures == 1:
             log.warning(
                 "redis_away",
-                extra={"address": str(self.address), "fault": verdict.fault.value},
+                extra={
+                    "address": str(self.address),
+                    "fault": verdict.fault.value,
+                    "reason": verdict.sentence,
+                },
             )
         if self._away is None:
             self._away_since = asyncio.get_running_loop().time()
@@ -313,12 +317,3 @@ class Lane:
 def pack_load(script: Composed) -> bytes:
     text = script.text.encode()
     return b"*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$%d\r\n%s\r\n" % (len(text), text)
-
-
-def _judge_dial(error: BaseException) -> Verdict:
-    if isinstance(error, StateError):
-        return Verdict(Fault.REFUSED, Then.FAIL, str(error))
-    verdict = judge(error)
-    if verdict.fault in (Fault.LOST, Fault.TIMEOUT):
-        return Verdict(Fault.CONNECT, verdict.then, "Redis cannot be reached")
-    return verdict

@@ -72,6 +72,7 @@ class Watched(Places):
         self._sentinels = [Address(*parse_host(text, SENTINEL_PORT)) for text in settings.sentinels]
         self._wires: dict[Address, Wire] = {}
         self._finding = asyncio.Lock()
+        self._last_error: BaseException | None = None
 
     async def find(self) -> Sequence[Address]:
         async with self._finding:
@@ -97,7 +98,7 @@ class Watched(Places):
                 question.cancel()
             await asyncio.gather(*questions, return_exceptions=True)
         if not votes:
-            raise RedisConnectionError("no sentinel names a master")
+            raise RedisConnectionError("no sentinel names a master") from self._last_error
         # Without a majority: most of those that answered. A sentinel alone may be cut off, but to
         # follow nobody would help nobody.
         return votes.most_common(1)[0][0]
@@ -113,6 +114,7 @@ class Watched(Places):
                     "SENTINEL", "get-master-addr-by-name", self._settings.master_name or ""
                 )
         except NETWORK_ERRORS as exc:
+            self._last_error = exc
             log.debug("sentinel_silent", extra={"sentinel": str(sentinel)}, exc_info=exc)
             return None
         else:

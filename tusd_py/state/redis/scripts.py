@@ -15,12 +15,16 @@ from typing import Final
 _FOLDER: Final = Path(__file__).parent / "lua"
 
 SERVER_NOW_LUA: Final = (
-    "(function() local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end)()"
+    "(function() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end)()"
 )
-"""A Lua expression for the present time in ms: by the server's clock."""
+"""A Lua expression for the present time in ms: by the server's clock. With fractions: rounded
+down, a lease would end a little before its holder thinks it does."""
 
 # Scripts may be asked by servers of 6.2 to say that they replicate what they do, not themselves.
 _HEAD: Final = "if redis.replicate_commands then redis.replicate_commands() end\n"
+# The HDEL removes nothing. It is there for the error it meets on a server that takes no writes: a
+# replica, or a master that was cut off while another one took its place, would else go on telling
+# what is not true any more. Last, because Redis refuses nothing to a script that has written.
 _LOOP: Final = """
 local now, replies = {now}, {{}}
 for i = 1, #KEYS do
@@ -29,6 +33,7 @@ for i = 1, #KEYS do
     if reply ~= NEWBUCKET then error(reply, 0) end
     reply = redis.error_reply(NEWBUCKET)
   end
+  redis.call('HDEL', KEYS[i] .. ':meta', '')
   if reply == nil then reply = false end
   replies[i] = reply
 end
@@ -47,11 +52,12 @@ class Composed:
 class Script:
     """One script; made when its module is imported, for it reads its files."""
 
-    def __init__(self, name: str, *, parts: tuple[str, ...] = ()) -> None:
-        """``parts``: further files of ``lua/`` with ``local function``s that the body calls."""
+    def __init__(self, name: str, *, parts: tuple[str, ...] = (), body: str | None = None) -> None:
+        """``parts``: further files of ``lua/`` with ``local function``s that the body calls.
+        ``body``: its text, where it is no file there."""
         self.name = name
         self._parts = [_read(part) for part in ("prelude", *parts)]
-        self._body = _read(name)
+        self._body = _read(name) if body is None else body
 
     def __repr__(self) -> str:
         return f"<Script {self.name}>"
