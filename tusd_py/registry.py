@@ -16,6 +16,7 @@ STORES: Final[Mapping[str, str]] = {
 }
 STATES: Final[Mapping[str, str]] = {
     "sqlite": "tusd_py.state.sqlite:SqliteState",
+    "redis": "tusd_py.state.redis.store:RedisState",
 }
 HOOKS: Final[Mapping[str, str]] = {
     "python": "tusd_py.hooks.python:PythonHook",

@@ -69,7 +69,7 @@ class OnceKeys:
         for _ in range(MAX_ROUNDS):
             kind, *reply = await self._link.call(
                 RESERVE,
-                self._bucket_of(digest),
+                self._link.bucket_of_digest(digest),
                 digest,
                 upload_id,
                 mine,
@@ -99,11 +99,8 @@ class OnceKeys:
     async def forget(self, reserved: Reservation) -> None:
         """Its record was removed, or is never made: others need not find that out."""
         await self._link.call(
-            FORGET, self._bucket_of(reserved.digest), reserved.digest, reserved.mark
+            FORGET, self._link.bucket_of_digest(reserved.digest), reserved.digest, reserved.mark
         )
-
-    def _bucket_of(self, digest: bytes) -> int:
-        return digest[0] * self._link.buckets // 256
 
     async def _look(self, upload_id: UploadId, mark: str, *, is_over: bool) -> Upload | bool:
         """The upload; True: the reservation is void; False: one may be made yet."""

@@ -9,6 +9,7 @@ begin, ``now`` the server's time in ms; what it returns is the reply for that bu
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -76,5 +77,6 @@ class Script:
         return Composed(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+@cache
 def _read(name: str) -> str:
     return (_FOLDER / f"{name}.lua").read_text("utf-8")

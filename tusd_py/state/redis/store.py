@@ -106,7 +106,7 @@ class RedisState(RedisOutbox, RedisUploads, RedisQuotas, StateStore):
         parts = self._parts
         if parts is None:
             return
-        await self._end_tasks(self._settings.call_seconds)
+        await self._errands.end(self._settings.call_seconds)
         await self._close_outbox()
         self._parts = None
         try:

@@ -3,11 +3,10 @@
 import asyncio
 import secrets
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from tusd_py.core.events import Event
 from tusd_py.core.identity import Principal, check_owner
@@ -38,13 +37,12 @@ from tusd_py.state.redis.codec import (
     record_from,
     text,
 )
+from tusd_py.state.redis.errands import Errands
 from tusd_py.state.redis.event_codec import event_args
 from tusd_py.state.redis.handover import Handover
 from tusd_py.state.redis.link import Arg, Link
 from tusd_py.state.redis.once import NOT_ONCE, OnceKeys, Reservation
 from tusd_py.state.redis.scripts import Script
-
-T = TypeVar("T")
 
 LOOK_SECONDS: Final = 1.0
 """Who waits for a lease looks again this often, should a message be lost."""
@@ -79,7 +77,7 @@ class RedisUploads(UploadState):
 
     def __init__(self) -> None:
         self._handover = Handover()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._errands = Errands()
 
     @property
     @abstractmethod
@@ -108,7 +106,7 @@ class RedisUploads(UploadState):
     async def create(
         self, upload: Upload, events: Sequence[Event], *, with_lease: bool, once: str | None = None
     ) -> Created:
-        return await self._finish(
+        return await self._errands.finish(
             self._create(upload, events, with_lease=with_lease, once=once), self._return_created
         )
 
@@ -178,7 +176,7 @@ class RedisUploads(UploadState):
         raise self._busy(held)
 
     async def _try_take(self, visit: Visit, *, asks: bool) -> Taken | Seen | Held:
-        return await self._finish(self._take(visit, asks=asks), self._return_taken)
+        return await self._errands.finish(self._take(visit, asks=asks), self._return_taken)
 
     async def _take(self, visit: Visit, *, asks: bool) -> Taken | Seen | Held:
         link, holder, asked_at = self._link, _new_holder(), self._clock()
@@ -213,7 +211,7 @@ class RedisUploads(UploadState):
         return Seen(upload)
 
     async def adopt(self, upload: Upload, *, once: str | None = None) -> Taken:
-        return await self._finish(self._adopt(upload, once), self._return_taken)
+        return await self._errands.finish(self._adopt(upload, once), self._return_taken)
 
     async def _adopt(self, upload: Upload, once: str | None) -> Taken:
         link, holder = self._link, _new_holder()
@@ -252,7 +250,7 @@ class RedisUploads(UploadState):
     async def commit(
         self, lease: Lease, upload: Upload, events: Sequence[Event] = (), *, release: bool
     ) -> None:
-        await self._finish(self._commit(lease, upload, events, release=release))
+        await self._errands.finish(self._commit(lease, upload, events, release=release))
 
     async def _commit(
         self, lease: Lease, upload: Upload, events: Sequence[Event], *, release: bool
@@ -277,7 +275,7 @@ class RedisUploads(UploadState):
             self._on_events(self._link.bucket_of(lease.upload_id))
 
     async def release(self, lease: Lease) -> None:
-        await self._finish(self._release(lease))
+        await self._errands.finish(self._release(lease))
 
     async def _release(self, lease: Lease) -> None:
         link = self._link
@@ -285,7 +283,7 @@ class RedisUploads(UploadState):
         self._handover.let_go(lease.upload_id, lease.holder)
 
     async def remove(self, lease: Lease, events: Sequence[Event] = ()) -> None:
-        await self._finish(self._remove(lease, events))
+        await self._errands.finish(self._remove(lease, events))
 
     async def _remove(self, lease: Lease, events: Sequence[Event]) -> None:
         digest, mark = await self._under(REMOVE, lease, *event_args(events))
@@ -338,32 +336,6 @@ class RedisUploads(UploadState):
 
     # ------------------------------------------------------------------ parts of these
 
-    async def _finish(
-        self, work: Coroutine[Any, Any, T], on_orphan: Callable[[T], None] | None = None
-    ) -> T:
-        """Its result. Goes on where the caller is cancelled: whether the store has done it is not
-        known by then. ``on_orphan`` is given what nobody takes any more."""
-        task = self._spawn(work)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if on_orphan is not None:
-                task.add_done_callback(partial(_hand, on_orphan))
-            raise
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _end_tasks(self, seconds: float) -> None:
-        """Those of callers that are gone are done, or given up."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=seconds)
-            for task in late:
-                task.cancel()
-
     def _return_created(self, created: Created) -> None:
         if created.lease is not None:
             self._return(created.lease)
@@ -379,7 +351,7 @@ class RedisUploads(UploadState):
             with suppress(StateError):  # then it runs out by itself
                 await self._release(lease)
 
-        _ = self._spawn(give_back())
+        self._errands.send(give_back())
 
     def _held_by(self, lease: Lease) -> tuple[Arg, ...]:
         sequence = self._handover.next_sequence(lease)
@@ -410,8 +382,3 @@ def _claimed(principal: Principal) -> bytes:
 
 def _new_holder() -> HolderId:
     return HolderId(secrets.token_hex(16))
-
-
-def _hand(on_orphan: Callable[[T], None], task: asyncio.Task[T]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        on_orphan(task.result())
