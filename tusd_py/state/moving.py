@@ -34,7 +34,8 @@ class Record:
 
     upload: Upload
     once: str | None
-    """Its key; None also where another upload may have that by now, because this one is gone."""
+    """The SHA-1 of its key (in UTF-8, lone surrogates included) in hexadecimal: more is not kept.
+    None also where another upload may have the key by now, because this one is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ class Waiting:
     event: Event
     attempts: int
     due_at: float
+    is_next: bool
+    """Of those of its upload this one goes out next: the first one, unless earlier ones were made
+    to wait again, as dead letters are that are replayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ class Movable(ABC):
 
     @abstractmethod
     def dump(self) -> AsyncIterator[Piece]:
-        """All there is: hooks first, then records by id, then what waits and what is dead, of one
-        upload together and in the order of its commits, then what is remembered.
+        """All there is: hooks first, then records, then what waits and what is dead, of one upload
+        together and in the order of its commits, then what is remembered.
 
         In bounded memory. Raises MoveRefused before the first piece, or after the last one, where
         the installation is not stopped: a lease is live, or another process works on the store.

@@ -29,6 +29,7 @@ from tusd_py.state.sqlite_rows import (
     Row,
     changing_values,
     fixed_values,
+    once_value,
     text_value,
     upload_from,
 )
@@ -306,14 +307,15 @@ class LeaseBook:
     def _find_once(self, db: sqlite3.Connection, key: str) -> Upload | None:
         row = db.execute(
             f"SELECT {_UPLOAD} FROM once o JOIN upload u ON u.id = o.upload_id WHERE o.key = ?",
-            (key,),
+            (once_value(key),),
         ).fetchone()
         upload = upload_from(row) if row else None
         return None if upload is None or upload.status in GONE else upload
 
     def _keep_once(self, db: sqlite3.Connection, key: str | None, upload_id: UploadId) -> None:
         if key is not None:
-            db.execute("REPLACE INTO once (key, upload_id) VALUES (?, ?)", (key, upload_id))
+            values = (once_value(key), upload_id)
+            db.execute("REPLACE INTO once (key, upload_id) VALUES (?, ?)", values)
 
 
 def insert_values(upload: Upload, master: str) -> Row:

@@ -29,20 +29,17 @@ PAGE: Final = 500
 UNFINISHED: Final = "moving"
 """The key in ``meta`` that says that a file holds a part of what it should."""
 _RECORDS: Final = SELECT_UPLOAD.replace(
-    " FROM upload u", ", o.key FROM upload u LEFT JOIN once o ON o.upload_id = u.id ORDER BY u.id"
+    " FROM upload u", ", o.key FROM upload u LEFT JOIN once o ON o.upload_id = u.id"
 )
 _DELIVERIES: Final = """SELECT e.id, e.upload_id, e.kind, e.occurred_at, e.data,
-        d.hook, d.attempts, d.due_at, d.is_dead, d.reason, d.buried_at
+        d.hook, d.attempts, d.due_at, d.is_head, d.is_dead, d.reason, d.buried_at
     FROM delivery d JOIN event e ON e.seq = d.seq ORDER BY d.upload_id, d.seq, d.hook"""
 _KNOWN: Final = "SELECT id, occurred_at, substr(upload_id, 1, 2) FROM event ORDER BY seq"
 _ADD_RECORD: Final = f"INSERT INTO upload ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * WIDTH)})"
 _ADD_EVENT: Final = """INSERT INTO event (id, upload_id, kind, occurred_at, data)
     VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
 _ADD_WAITING: Final = """INSERT INTO delivery (hook, seq, upload_id, due_at, attempts, is_head)
-    SELECT :hook, seq, upload_id, :due_at, :attempts, NOT EXISTS (
-        SELECT 1 FROM delivery d
-        WHERE d.hook = :hook AND d.upload_id = event.upload_id AND d.is_dead = 0)
-    FROM event WHERE id = :id"""
+    SELECT :hook, seq, upload_id, :due_at, :attempts, :is_next FROM event WHERE id = :id"""
 _ADD_DEAD: Final = """INSERT INTO delivery
         (hook, seq, upload_id, due_at, attempts, is_head, is_dead, reason, buried_at)
     SELECT :hook, seq, upload_id, occurred_at, :attempts, 0, 1, :reason, :buried_at
@@ -141,10 +138,10 @@ def _pieces(db: sqlite3.Connection) -> Generator[Piece, None, None]:
 
 def _delivery_from(row: tuple[Any, ...]) -> Waiting | Dead:
     event = event_from(row)
-    hook, attempts, due_at, is_dead, reason, buried_at = row[5:]
+    hook, attempts, due_at, is_head, is_dead, reason, buried_at = row[5:]
     if is_dead:
         return Dead(hook, event, attempts, reason, buried_at)
-    return Waiting(hook, event, attempts, due_at)
+    return Waiting(hook, event, attempts, due_at, bool(is_head))
 
 
 # ------------------------------------------------------------------ writing (in the writer's)
@@ -212,4 +209,4 @@ def _add_delivery(db: sqlite3.Connection, piece: Waiting | Dead) -> None:
     if isinstance(piece, Dead):
         db.execute(_ADD_DEAD, values | {"reason": piece.reason, "buried_at": piece.buried_at})
     else:
-        db.execute(_ADD_WAITING, values | {"due_at": piece.due_at})
+        db.execute(_ADD_WAITING, values | {"due_at": piece.due_at, "is_next": piece.is_next})

@@ -4,6 +4,7 @@ Scalars have their own columns; parts, overrides and digests are JSON. Text that
 (a header's stray bytes, a JSON claim's lone surrogate) is stored as a blob instead.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -184,6 +185,11 @@ def text_value(text: str) -> str | bytes:
 
 def text_from(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
+
+
+def once_value(key: str) -> str:
+    """The key of one file as it is kept: clients' keys are of any length and any characters."""
+    return hashlib.sha1(key.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
 def _list_value(items: tuple[Any, ...]) -> str | None:

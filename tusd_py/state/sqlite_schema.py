@@ -14,6 +14,7 @@ from typing import Final
 from tusd_py.core.upload import Boot
 from tusd_py.state.base import StateError
 from tusd_py.state.sqlite_note import Verdict
+from tusd_py.state.sqlite_rows import once_value
 
 APPLICATION_ID: Final = 0x74757370  # "tusp"
 
@@ -147,7 +148,10 @@ _VERSION_3: Final = (
     "CREATE INDEX place_over ON place (deadline)",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2, _VERSION_3)
+# Stores that are moved into one another must agree on keys, and some keep no more than this.
+_VERSION_4: Final = ("UPDATE once SET key = once_value(key)",)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """Number n brings a file of version n to version n + 1. Never edit one that was released."""
 
 
@@ -168,6 +172,7 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRAT
         raise StateError("the state file is a database of another program: give another path")
     if version == len(migrations):
         return
+    db.create_function("once_value", 1, once_value, deterministic=True)
     db.execute("BEGIN IMMEDIATE")
     try:
         for statements in migrations[version:]:

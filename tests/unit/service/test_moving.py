@@ -25,10 +25,10 @@ def event(number: int, upload: Upload = UPLOAD) -> Event:
 CONTENT: list[Piece] = [
     Hooks(("a", "b")),
     Record(UPLOAD, None),
-    Waiting("a", event(1), 0, 7.0),
-    Waiting("b", event(1), 0, 7.0),
+    Waiting("a", event(1), 0, 7.0, is_next=True),
+    Waiting("b", event(1), 0, 7.0, is_next=True),
     Dead("a", event(2), 3, "no", 8.0),
-    Waiting("b", event(2), 0, 7.0),
+    Waiting("b", event(2), 0, 7.0, is_next=True),
     Known(event(1).id, 7.0, UPLOAD.id[:2]),
     Known(event(2).id, 7.0, UPLOAD.id[:2]),
 ]
@@ -63,7 +63,7 @@ class Pretended(Movable):
 def test_what_went_by_is_the_same_in_any_order_of_uploads() -> None:
     """Stores need not remember in the same order, nor write numbers alike."""
     other = an_upload(id="f" * 32)
-    more = [*CONTENT, Record(other, "k"), Waiting("a", event(1, other), 0, 7)]
+    more = [*CONTENT, Record(other, "k"), Waiting("a", event(1, other), 0, 7, is_next=True)]
     back = [more[0], more[8], more[1], more[9], *more[2:6], more[7], more[6]]
     assert tally(more).differences(tally(back)) == []
     whole = replace(UPLOAD, created_at=int(UPLOAD.created_at))
@@ -81,18 +81,26 @@ def test_what_went_by_is_the_same_in_any_order_of_uploads() -> None:
         pytest.param([*CONTENT[:2], *CONTENT[4:6], *CONTENT[2:4], *CONTENT[6:]], id="the order"),
         pytest.param([*CONTENT[:7], Known(event(2).id, 7.5, "00")], id="a time"),
         pytest.param([*CONTENT[:7], Known(EventId("0" * 32), 7.0, "00")], id="an event's id"),
-        pytest.param([*CONTENT[:7], Waiting("b", event(2), 0, 7.0)], id="another kind"),
         pytest.param(
-            [*CONTENT[:4], Waiting("a", event(2), 3, 8.0), *CONTENT[5:]], id="not dead any more"
+            [*CONTENT[:7], Waiting("b", event(2), 0, 7.0, is_next=True)], id="another kind"
+        ),
+        pytest.param(
+            [*CONTENT[:4], Waiting("a", event(2), 3, 8.0, is_next=True), *CONTENT[5:]],
+            id="not dead any more",
         ),
         pytest.param(
             [*CONTENT[:4], Dead("a", event(2), 3, "No", 8.0), *CONTENT[5:]], id="a reason"
         ),
         pytest.param(
-            [*CONTENT[:2], Waiting("a", event(1), 1, 7.0), *CONTENT[3:]], id="a number of tries"
+            [*CONTENT[:2], Waiting("a", event(1), 1, 7.0, is_next=True), *CONTENT[3:]],
+            id="a number of tries",
         ),
         pytest.param(
-            [*CONTENT[:2], Waiting("a", replace(event(1), data={}), 0, 7.0), *CONTENT[3:]],
+            [
+                *CONTENT[:2],
+                Waiting("a", replace(event(1), data={}), 0, 7.0, is_next=True),
+                *CONTENT[3:],
+            ],
             id="what an event says",
         ),
     ],
