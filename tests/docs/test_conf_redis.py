@@ -1,16 +1,23 @@
 """The configurations of ``conf/redis``, each in real servers: they are taken, and keep promises."""
 
+import asyncio
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+import aiohttp
 import pytest
 import redis
 
+from tests.e2e.rig import stored_bytes
+from tests.support import tus
 from tests.support.redis_confs import (
     CONF,
     ENGINES,
     FILES,
+    MASTER,
+    PASSWORDS,
     configured,
     configured_cluster,
     configured_sentinel,
@@ -19,6 +26,8 @@ from tests.support.redis_confs import (
 )
 from tests.support.redis_engines import Engine
 from tests.support.redis_servers import Authority, RedisServer, eventually
+from tests.support.server import Server, serving
+from tusd_py.state.redis.acl import build_rules
 
 SPECIFIC = {"bind", "port", "unixsocket", "dir", "aclfile", "masterauth", "cluster-config-file"}
 """What tests change, or a server does not tell."""
@@ -105,6 +114,12 @@ async def test_nobody_logs_in_before_there_are_passwords(tmp_path: Path) -> None
                 await server.call("PING", **login)
 
 
+def test_the_server_has_the_rights_that_it_needs_and_no_more() -> None:
+    """The user of the file has what the code says it needs."""
+    (line,) = re.findall(r"(?m)^user tusd on #0+ (.+)$", (CONF / "users.acl").read_text())
+    assert line == build_rules("tusd")
+
+
 async def test_tls_is_what_the_file_shows(tmp_path: Path) -> None:
     """With the lines for TLS in place of the port: TLS is spoken, and nothing else."""
     authority = Authority(tmp_path / "tls")
@@ -113,6 +128,66 @@ async def test_tls_is_what_the_file_shows(tmp_path: Path) -> None:
             assert await server.call("PING")
             with pytest.raises(redis.exceptions.ConnectionError):
                 await server.call("PING", ssl=False)
+
+
+@pytest.mark.parametrize("way", ["TCP", "a Unix socket", "TLS"])
+async def test_an_upload_through_a_single_redis(way: str, tmp_path: Path) -> None:
+    """With single.conf, as the user of the file: created, interrupted, gone on with, complete."""
+    authority = Authority(tmp_path / "tls") if way == "TLS" else None
+    async with configured(tmp_path / "redis", "single", tls=authority) as server:
+        state: dict[str, object] = {"url": server.url}
+        if way == "a Unix socket":
+            state = {"url": f"unix://{server.sockets}/redis.sock"}
+        elif authority is not None:
+            state["tls_ca_file"] = str(authority.trusted)
+        await upload_with(state, tmp_path / "site")
+        assert await server.call("DBSIZE") > 0
+
+
+async def upload_with(state: Mapping[str, object], directory: Path) -> None:
+    """One file in two pieces, to a server with its state there."""
+    login = {"username": "tusd", "password": PASSWORDS["tusd"]}
+    settings = {
+        "state": {"kind": "redis", **login, **state},
+        "process": {"host_name": "machine-1"},
+    }
+    async with serving(directory, settings) as server, aiohttp.ClientSession() as session:
+        await upload(session, server, patience_seconds=20)
+        assert not [one for one in server.logs if one.get("level") == "error"]
+
+
+async def upload(
+    session: aiohttp.ClientSession, server: Server, *, patience_seconds: float
+) -> None:
+    """As a client does that tries again for so long."""
+    head = {"Tus-Resumable": "1.0.0"}
+    pairs = tus.video_metadata(server.mint(), "1001", "7")
+    create = {"Upload-Length": "10", "Upload-Metadata": tus.encode_metadata(pairs)}
+
+    async with asyncio.timeout(patience_seconds):
+        answer = await until_taken(session, "POST", server.endpoint, head | create)
+        url = answer.headers["Location"]
+        for offset, piece in ((0, b"01234"), (5, b"56789")):
+            append = {"Upload-Offset": str(offset), "Content-Type": tus.OFFSET_STREAM}
+            await until_taken(session, "PATCH", url, head | append, piece)
+            seen = await until_taken(session, "HEAD", url, head)
+            assert seen.headers["Upload-Offset"] == str(offset + len(piece))
+    assert stored_bytes(server, url) == b"0123456789"
+
+
+async def until_taken(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    data: bytes | None = None,
+) -> aiohttp.ClientResponse:
+    """The answer, once it is neither "try again" nor "away"."""
+    while True:
+        async with session.request(method, url, headers=headers, data=data) as answer:
+            if answer.status not in (423, 503):
+                assert answer.ok, await answer.text()
+                return answer
 
 
 async def test_a_master_that_lost_its_replicas_stops_before_there_is_another(
@@ -136,6 +211,8 @@ async def test_a_master_that_lost_its_replicas_stops_before_there_is_another(
         assert await now.call("GET", "tusd:x") == TAKEN
         # What it has become survives its own restart.
         assert "\nreplicaof " not in (now.folder / "redis.conf").read_text()
+        sentinels = [f"{host}:{port}" for host, port in group.addresses]
+        await upload_with({"sentinels": sentinels, "master_name": MASTER}, tmp_path / "site")
 
 
 async def test_a_cluster_goes_on_without_a_master_and_a_master_alone_does_not(
@@ -167,6 +244,8 @@ async def test_a_cluster_goes_on_without_a_master_and_a_master_alone_does_not(
             return now is not master and await now.call("GET", slot) == TAKEN
 
         await eventually(is_served, "nobody took its place", seconds=20)
+        nodes = [f"{host}:{port}" for host, port in cluster.addresses]
+        await upload_with({"cluster_nodes": nodes}, tmp_path / "site")
 
 
 async def seconds_until_refused(
