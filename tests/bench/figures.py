@@ -19,6 +19,14 @@ class Figure:
     digits: int = 0
     ceiling: float = math.inf
     """Measuring ends here: the true value is larger."""
+    percentile: int = 50
+    """What is shown of all samples: the median, or how long the slowest took."""
+    of: str = ""
+    """Whose samples these are, where another figure is of the same ones."""
+
+    @property
+    def samples_key(self) -> str:
+        return self.of or self.key
 
 
 Samples = Mapping[str, Sequence[float]]
@@ -41,6 +49,8 @@ class Fresh:
     name: str
     measure: Callable[[Contender, Path, Sizes], Samples]
     figures: tuple[Figure, ...]
+    is_long: bool = False
+    """Done in one round."""
 
 
 Scenario = Live | Fresh

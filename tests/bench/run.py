@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Final, TypeVar
 
-from tests.bench import footprint, hand_over, requests, throughput
+from tests.bench import creations, footprint, hand_over, requests, state_memory, throughput
 from tests.bench.figures import Figure, Fresh, Live, Samples, Scenario
 from tests.bench.servers import Contender, Running, start
 from tests.bench.sizes import Sizes
@@ -19,6 +19,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     *requests.SCENARIOS,
     *footprint.SCENARIOS,
     *hand_over.SCENARIOS,
+    *creations.SCENARIOS,
+    *state_memory.SCENARIOS,
 )
 Progress = Callable[[str], None]
 Thing = TypeVar("Thing")
@@ -35,9 +37,14 @@ class Results:
         for key, values in samples.items():
             self.samples.setdefault(server, {}).setdefault(key, []).extend(values)
 
-    def median(self, server: str, key: str) -> float | None:
-        values = self.samples.get(server, {}).get(key)
-        return median(values) if values else None
+    def value(self, server: str, figure: Figure) -> float | None:
+        """What the table shows."""
+        values = self.samples.get(server, {}).get(figure.samples_key)
+        if not values:
+            return None
+        if figure.percentile == 50 or len(values) == 1:
+            return median(values)
+        return quantiles(values, n=100, method="inclusive")[figure.percentile - 1]
 
 
 @dataclass(slots=True)
@@ -87,7 +94,7 @@ class Run:
                     self.results.add(server.contender.name, samples)
 
     def _measure_fresh(self, scenario: Fresh) -> None:
-        for number in range(self.sizes.fresh_rounds):
+        for number in range(1 if scenario.is_long else self.sizes.fresh_rounds):
             for contender in _in_turn(self.contenders, number):
                 directory = self._own_directory(contender)
                 samples = self._attempt(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench import processes
+from tests.bench.states import StateServer
 from tests.bench.wire import HOST, BenchError, Connection, Endpoint
 
 START_SECONDS: Final = 20.0
@@ -43,6 +44,10 @@ class Contender:
     create_headers: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     locking: Locking
+    state: StateServer | None = None
+    """Where its state is, where that is a server of its own."""
+    variant: Callable[..., "Contender"] | None = None
+    """The same with another ``state``, or so many ``workers``."""
 
     def endpoint(self, port: int) -> Endpoint:
         return Endpoint(port, self.path, self.create_headers)
@@ -63,7 +68,10 @@ class Running:
         return self.endpoint.port
 
     def cpu_seconds(self) -> float:
-        return processes.cpu_seconds(self.process.pid)
+        """Its own and its state's."""
+        state = self.contender.state
+        beside = processes.cpu_seconds(state.pid) if state is not None else 0.0
+        return processes.cpu_seconds(self.process.pid) + beside
 
     def memory(self) -> processes.Memory:
         return processes.memory(self.process.pid)

@@ -30,8 +30,14 @@ class Sizes:
     """What each upload in mid-body has sent, of twice as many."""
     hand_overs: int = 30
     """Of each kind, over all its rounds."""
+    across_hand_overs: int = 90
+    """Of each kind, between two processes or machines: enough to tell the slowest of a hundred."""
     peer_hand_overs: int = 3
     """Some peers let a newcomer wait for many seconds."""
+    creating_connections: int = 16
+    """So many that each of several processes has some."""
+    few_uploads: int = 1000
+    many_uploads: int = 10_000
 
 
 FULL: Final = Sizes(rounds=5, fresh_rounds=3)
@@ -41,7 +47,9 @@ QUICK: Final = Sizes(
     rate_seconds=0.4,
     latency_requests=300,
     hand_overs=8,
+    across_hand_overs=24,
     peer_hand_overs=1,
+    many_uploads=4000,
 )
 TINY: Final = Sizes(
     rounds=1,
@@ -58,6 +66,10 @@ TINY: Final = Sizes(
     active_uploads=4,
     active_bytes=128 * KIB,
     hand_overs=2,
+    across_hand_overs=3,
     peer_hand_overs=1,
+    creating_connections=4,
+    few_uploads=20,
+    many_uploads=40,
 )
 """Says that the benchmark works, and nothing else."""

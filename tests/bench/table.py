@@ -26,7 +26,7 @@ def describe_machine(directory: Path) -> list[str]:
     lines = [
         f"{cores} cores, Linux {platform.release()}, Python {platform.python_version()}, "
         f"{_file_system(directory)}, loopback, load {load:.1f} before the run",
-        "server and client share the cores; nothing is pinned; medians",
+        "server, its Redis and client share the cores; nothing is pinned; medians",
     ]
     if load > BUSY_LOAD * cores:
         lines.append("THE MACHINE WAS BUSY with other things: the figures are doubtful")
@@ -58,9 +58,9 @@ def build_document(
             for one in figures()
         },
         "samples": results.samples,
-        "medians": {
-            server: {key: results.median(server, key) for key in samples}
-            for server, samples in results.samples.items()
+        "values": {
+            one.name: {figure.key: results.value(one.name, figure) for figure in figures()}
+            for one in contenders
         },
         "notes": results.notes,
     }
@@ -68,7 +68,7 @@ def build_document(
 
 def _rows(names: Sequence[str], results: Results, sizes: Sizes) -> Iterator[list[str]]:
     for figure in figures():
-        found = [results.median(name, figure.key) for name in names]
+        found = [results.value(name, figure) for name in names]
         if any(value is not None for value in found):
             cells = [_cell(figure, value) for value in found]
             yield [_title(figure.title, sizes), figure.unit, *cells]

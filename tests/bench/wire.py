@@ -88,11 +88,13 @@ class Endpoint:
     path: str
     create_headers: Mapping[str, str] = field(default_factory=dict)
 
-    def create(self, length: int) -> bytes:
+    def create(self, length: int, **more: str) -> bytes:
+        """``more``: further headers."""
+        own = {name.replace("_", "-"): value for name, value in more.items()}
         return self._request(
             "POST",
             self.path,
-            {"Upload-Length": length, "Content-Length": 0, **self.create_headers},
+            {"Upload-Length": length, "Content-Length": 0, **self.create_headers, **own},
         )
 
     def patch(self, path: str, offset: int, length: int) -> bytes:

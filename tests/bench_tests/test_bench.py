@@ -5,17 +5,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.bench.figures import Figure
 from tests.bench.ours import find_ours
 from tests.bench.processes import cpu_seconds
-from tests.bench.run import Run, figures
+from tests.bench.run import Results, Run, figures
 from tests.bench.servers import Contender, Locking
 from tests.bench.sizes import TINY
+from tests.bench.states import States
 from tests.bench.table import build_document, build_table
 from tests.bench.wire import Reply, reply_end
 
@@ -27,21 +29,45 @@ def _run(contenders: Sequence[Contender], directory: Path, *, seconds: float = 6
     return Run(contenders, TINY, directory, deadline, lambda what: None)
 
 
-async def test_every_figure_of_this_server_is_measured(tmp_path: Path) -> None:
-    """Nothing fails, and no row of the table stays empty."""
-    ours = find_ours()[:1]
-    results = await asyncio.to_thread(_run(ours, tmp_path).measure)
+@pytest.fixture
+async def states(tmp_path: Path) -> AsyncIterator[States]:
+    found = await States.start(tmp_path / "redis")
+    yield found
+    await asyncio.to_thread(found.close)
+
+
+@pytest.mark.timeout(240)
+async def test_every_figure_of_this_server_is_measured(states: States, tmp_path: Path) -> None:
+    """Nothing fails, and no row of the table stays empty; those of Redis are of it alone."""
+    found = await asyncio.to_thread(find_ours, states=states)
+    ours = [found[0], found[2]]
+    assert [one.name for one in ours] == ["tusd_py", "Redis, TCP"]
+    results = await asyncio.to_thread(_run(ours, tmp_path, seconds=200).measure)
     assert results.notes == []
-    measured = results.samples["tusd_py"]
-    assert measured.keys() == {figure.key for figure in figures()}
-    assert all(values for values in measured.values())
-    assert min(measured["one_stream_mb_s"] + measured["small_rate"] + measured["heads_rate"]) > 0
+    embedded, shared = results.samples["tusd_py"], results.samples["Redis, TCP"]
+    assert shared.keys() == {figure.samples_key for figure in figures()}
+    assert shared.keys() - embedded.keys() == {"redis_few", "redis_many", "plain_few", "plain_many"}
+    for measured in (embedded, shared):
+        assert all(values for values in measured.values())
+        for key in ("one_stream_mb_s", "small_rate", "heads_rate", "creations_1", "creations_3"):
+            assert min(measured[key]) > 0, key
+    assert 100 < shared["redis_many"][0] < shared["redis_few"][0] < 100_000
     table = build_table(ours, results, TINY)
-    assert len(table.splitlines()) == 1 + len(measured)
+    assert len(table.splitlines()) == 1 + len(list(figures()))
     assert "one PATCH of 1 MiB" in table
-    assert json.loads(json.dumps(build_document(ours, results, TINY, [])))["samples"] == {
-        "tusd_py": measured
-    }
+    document = json.loads(json.dumps(build_document(ours, results, TINY, [])))
+    assert document["samples"] == {"tusd_py": embedded, "Redis, TCP": shared}
+
+
+def test_the_slowest_of_a_hundred_is_shown_beside_the_median() -> None:
+    """Two figures of the same samples; one that a server lacks is nothing."""
+    results = Results()
+    results.add("a", {"took": [float(number) for number in range(1, 101)]})
+    middle = Figure("took", "time", "ms")
+    slowest = Figure("took_p99", "p99", "ms", percentile=99, of="took")
+    assert results.value("a", middle) == 50.5
+    assert results.value("a", slowest) == pytest.approx(99.01)
+    assert results.value("b", middle) is None
 
 
 def test_a_server_that_does_not_start_is_named_with_what_it_said(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""The Redis servers that hold states while it is measured: one as ``conf/redis/single.conf`` says,
+one as it comes."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha1
+from pathlib import Path
+from typing import Any, Final, Self
+
+from tests.support.redis_confs import PASSWORDS, Configured
+from tests.support.redis_servers import RedisServer
+
+NOT_OF_UPLOADS: Final = ("mem_clients_normal", "mem_clients_slaves", "mem_aof_buffer")
+
+
+@dataclass(frozen=True, slots=True)
+class StateServer:
+    """One way to a Redis."""
+
+    server: RedisServer
+    settings: Mapping[str, Any]
+    """The section ``state`` of whose state is there."""
+    other: "StateServer | None" = None
+    """One to be compared with: without conf/redis."""
+
+    @property
+    def pid(self) -> int:
+        return self.server.pid
+
+    def section(self, directory: Path) -> dict[str, Any]:
+        """Each directory has a state of its own."""
+        name = sha1(str(directory).encode(), usedforsecurity=False).hexdigest()[:8]
+        return {"kind": "redis", "prefix": f"tusd:{name}", **self.settings}
+
+    def used_bytes(self) -> int:
+        """What its data takes, indexes included."""
+        with self.server.client_now() as client:
+            told = client.info("memory")
+        return int(told["used_memory"]) - sum(int(told.get(one, 0)) for one in NOT_OF_UPLOADS)
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """What runs."""
+
+    tcp: StateServer
+    unix: StateServer
+    plain: StateServer
+
+    @classmethod
+    async def start(cls, directory: Path) -> Self:
+        """The caller closes them. To be called in the main thread, with which they die."""
+        recommended = Configured(directory / "recommended", "single")
+        plain = RedisServer(directory / "plain")
+        try:
+            await asyncio.gather(recommended.start(), plain.start())
+        except BaseException:
+            recommended.close()
+            plain.close()
+            raise
+        login = {"username": "tusd", "password": PASSWORDS["tusd"]}
+        other = StateServer(plain, {"url": plain.url})
+        unix = {"url": f"unix://{recommended.sockets}/redis.sock"}
+        return cls(
+            StateServer(recommended, {"url": recommended.url, **login}, other),
+            StateServer(recommended, unix | login),
+            other,
+        )
+
+    def close(self) -> None:
+        self.tcp.server.close()
+        self.plain.server.close()
+
+    @property
+    def version(self) -> str:
+        with self.tcp.server.client_now() as client:
+            return str(client.info("server")["redis_version"])
