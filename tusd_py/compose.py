@@ -21,7 +21,7 @@ from tusd_py.config import ConfigError, Tree
 from tusd_py.core.reconcile import Durability
 from tusd_py.hooks.base import Gate, Moment
 from tusd_py.hooks.kinds import Hook
-from tusd_py.host import EMBEDDED_HOST, Machine, this_machine
+from tusd_py.host import Machine, this_machine
 from tusd_py.metrics import CONTENT_TYPE, Metrics, Standing
 from tusd_py.service.access import Access
 from tusd_py.service.deliveries import Subscription
@@ -178,6 +178,14 @@ class Engine:
         )
 
 
+async def tell_boot(store: ByteStore, machine: Machine) -> None:
+    """Say beside the bytes what this machine runs now, under the name that it has now. Raises
+    StoreError."""
+    await store.publish_boot(machine.boot)
+    for name in machine.other_names:
+        await store.withdraw_boot(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All parts, made and not opened."""
@@ -235,8 +243,7 @@ async def open_engine(made: Plan) -> AsyncIterator[Engine]:
         if not made.records_only:
             await store.open()
             stack.push_async_callback(store.close)
-            if made.machine.boot.host != EMBEDDED_HOST:  # that is the name of many machines
-                await store.publish_boot(made.machine.boot)
+            await tell_boot(store, made.machine)
         await state.open()
         stack.push_async_callback(state.close)
         yield Engine(tree, store, state, parts, Uploads(parts), _subscriptions(made.hooks))

@@ -42,6 +42,9 @@ class Machine:
     """Seconds; never jumps, and counts while the machine sleeps. Safe in any thread."""
     now: Callable[[], float]
     """Unix time."""
+    other_names: tuple[str, ...]
+    """What it may have been called before, as one of many or alone. Nothing holds any more that
+    was said under these: the machine may have restarted since."""
     new_upload_id: Callable[[], UploadId]
 
 
@@ -54,40 +57,46 @@ def this_machine(
 ) -> Machine:
     """The machine as it runs now. ``is_one_of_many``: others share its state, so that it needs a
     name of its own. Raises HostUnsupported where it is not Linux, or has no such name."""
+    id_name = _id_name(machine_id_file)
     if is_one_of_many:
-        host = _own_name(name, machine_id_file)
-    else:
-        host = name or EMBEDDED_HOST
+        name = _own(name or id_name, machine_id_file)
+    host = name or EMBEDDED_HOST
     return Machine(
         boot=Boot(host=host, boot_id=_read_boot_id(boot_id_file)),
         clock=_boottime(),
         now=time.time,
+        other_names=tuple(one for one in (EMBEDDED_HOST, id_name) if one and one != host),
         new_upload_id=lambda: build_upload_id(token_bytes(ID_BYTES)),
     )
 
 
-def _own_name(name: str | None, machine_id_file: Path) -> str:
-    """The name given, else one made of the machine's id."""
-    if name == EMBEDDED_HOST:
-        raise HostUnsupported(
-            f"process.host_name {name!r} is the name of any machine that has its state to itself: "
-            "give this one a name that no other has"
-        )
-    if name:
-        return name
+def _id_name(machine_id_file: Path) -> str | None:
+    """A name made of the machine's id; None where it has none."""
     try:
         machine_id = machine_id_file.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
-        machine_id = ""
+        return None
     # While an image boots for the first time it holds the word "uninitialized".
     if not _MACHINE_ID.fullmatch(machine_id):
+        return None
+    digest = hashlib.sha256(_APPLICATION + machine_id.encode("ascii")).hexdigest()
+    return f"m-{digest[:NAME_DIGITS]}"
+
+
+def _own(host: str | None, machine_id_file: Path) -> str:
+    """``host``, if it may be the name of one of many."""
+    if host is None:
         raise HostUnsupported(
             "machines that share a state need a name each that never changes, and this one has no "
             f"id ({machine_id_file}): set process.host_name (TUSD_PY_PROCESS_HOST_NAME), in a "
             "container to the name of the node it runs on"
         )
-    digest = hashlib.sha256(_APPLICATION + machine_id.encode("ascii")).hexdigest()
-    return f"m-{digest[:NAME_DIGITS]}"
+    if host == EMBEDDED_HOST:
+        raise HostUnsupported(
+            f"process.host_name {host!r} is the name of any machine that has its state to itself: "
+            "give this one a name that no other has"
+        )
+    return host
 
 
 def _read_boot_id(file: Path) -> str:

@@ -56,6 +56,30 @@ async def test_hosts_are_told_apart_by_their_whole_names(rig: StoreRig) -> None:
         assert await rig.store.is_running(f"boot-{number}")
 
 
+async def test_a_machine_is_known_by_its_last_name_only(rig: StoreRig) -> None:
+    """Else the old name would go on saying, after a restart, that there was none."""
+    await rig.store.publish_boot(Boot("local", "boot-1"))
+    await rig.store.publish_boot(Boot("other", "boot-9"))
+    await rig.store.publish_boot(HERE)
+    assert await rig.store.boot_of("local") is None
+    assert await rig.store.is_running("boot-1")
+    await rig.store.publish_boot(Boot("host-a", "boot-2"))
+    assert not await rig.store.is_running("boot-1")
+    assert await rig.store.boot_of("other") == "boot-9"
+
+
+async def test_what_is_withdrawn_holds_no_longer(rig: StoreRig) -> None:
+    """Also twice, and where nothing was ever said."""
+    await rig.store.withdraw_boot("host-a")
+    await rig.store.publish_boot(HERE)
+    await rig.store.publish_boot(Boot("other", "boot-9"))
+    for _ in range(2):
+        await rig.store.withdraw_boot("host-a")
+        assert await rig.another().boot_of("host-a") is None
+        assert not await rig.store.is_running("boot-1")
+    assert await rig.store.boot_of("other") == "boot-9"
+
+
 async def test_many_that_say_it_at_once_all_come_through(rig: StoreRig) -> None:
     """Hosts with several processes each, over one store."""
     others = [rig.another() for _ in range(3)]

@@ -32,6 +32,24 @@ def test_one_of_many_machines_is_named_after_its_id(tmp_path: Path) -> None:
     assert named.boot.host == "node-1"
 
 
+@pytest.mark.parametrize("is_one_of_many", [True, False])
+def test_a_machine_knows_what_it_may_have_been_called_before(
+    tmp_path: Path, is_one_of_many: bool
+) -> None:
+    """Alone, or as one of many, without a name of its own."""
+    file = tmp_path / "machine-id"
+    file.write_text("0" * 32)
+    alone = this_machine(machine_id_file=file)
+    one_of_many = this_machine(is_one_of_many=True, machine_id_file=file)
+    assert alone.other_names == (one_of_many.boot.host,)
+    assert one_of_many.other_names == (EMBEDDED_HOST,)
+    named = this_machine("node-1", is_one_of_many=is_one_of_many, machine_id_file=file)
+    assert named.other_names == (EMBEDDED_HOST, one_of_many.boot.host)
+    file.unlink()
+    nameless = this_machine("node-1", is_one_of_many=is_one_of_many, machine_id_file=file)
+    assert nameless.other_names == (EMBEDDED_HOST,)
+
+
 @pytest.mark.parametrize(
     "content", [None, b"", b"\n", b"uninitialized\n", b"\xff", b"0123", b"0" * 33, b"G" * 32]
 )

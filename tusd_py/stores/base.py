@@ -136,21 +136,25 @@ class ByteStore(ABC):
     @abstractmethod
     async def publish_boot(self, boot: Boot) -> None:
         """Say beside the bytes what this host runs now, so that bytes of hosts that live are
-        believed also where a state that many hosts share is lost. Atomic; durable whatever the
-        durability is. Any number of hosts, and of processes on each, work on one store: the last
-        boot that a host published is its present one.
+        believed also where the state is lost. Atomic; durable whatever the durability is. Any
+        number of hosts, and of processes on each, work on one store: what a host published last
+        holds. Whatever published the same boot under another name is the same machine, and says
+        nothing under that name any more.
         """
 
     @abstractmethod
+    async def withdraw_boot(self, host: str) -> None:
+        """Nobody is called so any more: what was published under this name holds no longer.
+        Idempotent, and as durable as publishing."""
+
+    @abstractmethod
     async def boot_of(self, host: str) -> str | None:
-        """The boot that ``host`` published last; None where it never did. A name is of one machine
-        for ever: a machine that restarts under another name leaves the old one saying that it did
-        not."""
+        """The boot that ``host`` published last; None where it says nothing."""
 
     @abstractmethod
     async def is_running(self, boot_id: str) -> bool:
-        """Whether any host published this boot last. For a record of a host that publishes nothing
-        (the machine of an embedded state has no name): a boot's id is of one run of one machine."""
+        """Whether any host published this boot last: it is of one run of one machine, whatever
+        that was called when it wrote."""
 
     @abstractmethod
     async def prepare(self, facts: Facts) -> None:

@@ -123,6 +123,9 @@ class DiskStore(ByteStore):
     async def publish_boot(self, boot: Boot) -> None:
         await self._threads.syncers.run("publishing a boot", lambda: self._boots.publish(boot))
 
+    async def withdraw_boot(self, host: str) -> None:
+        await self._threads.syncers.run("withdrawing a boot", lambda: self._boots.withdraw(host))
+
     async def boot_of(self, host: str) -> str | None:
         return await self._threads.files.run("asking for a boot", lambda: self._boots.find(host))
 

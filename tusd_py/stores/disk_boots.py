@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from typing import Final
 
 from tusd_py.core.upload import Boot
@@ -44,19 +45,30 @@ class Boots:
             disk_files.sync_file(path)
         else:
             self._replace(path, boot)
+        for other, found in self._all():
+            if found.boot_id == boot.boot_id and other != path:
+                disk_files.remove_file(other)
         self._directories.sync_with_parent(self._directory)
+
+    def withdraw(self, host: str) -> None:
+        if disk_files.remove_file(self._path(host)):
+            self._directories.sync(self._directory)
 
     def find(self, host: str) -> str | None:
         found = self._read(self._path(host))
         return found.boot_id if found is not None and found.host == host else None
 
     def is_running(self, boot_id: str) -> bool:
+        return any(found.boot_id == boot_id for _, found in self._all())
+
+    def _all(self) -> Iterator[tuple[str, Boot]]:
         try:
             names = os.listdir(self._directory)
         except FileNotFoundError:
-            return False
-        found = (self._read(f"{self._directory}/{n}") for n in names if n.endswith(SUFFIX))
-        return any(boot is not None and boot.boot_id == boot_id for boot in found)
+            return
+        for path in (f"{self._directory}/{name}" for name in names if name.endswith(SUFFIX)):
+            if (found := self._read(path)) is not None:
+                yield path, found
 
     def _replace(self, path: str, boot: Boot) -> None:
         content = {"v": VERSION, "host": boot.host, "boot_id": boot.boot_id}
