@@ -159,7 +159,7 @@ class Dispatch:
     def _on_error(self, call: Call, error: ResponseError) -> None:
         call.attempts += 1
         if isinstance(error, NoScriptError):
-            call.is_unknown = True
+            self._lane(self._where[call.place]).forget(call.script)
             if call.attempts == 1:
                 self._send(call)
                 return

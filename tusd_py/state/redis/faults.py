@@ -133,6 +133,8 @@ _BY_CODE: Final = {
 # Where a script met the error, Redis before 7 has the code somewhere in the sentence.
 _CODE: Final = re.compile(r"(?<![\w'])(" + "|".join(_BY_CODE) + r")(?![\w'])")
 _NO_RIGHTS: Final = re.compile(r"ACL failure|No permissions|can't run this command|can't access")
+_NAME_MISMATCHES: Final = frozenset({62, 64})
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 _LAYOUT: Final = re.compile(r"LAYOUT (\d+) (\d+)")
 
 
@@ -171,7 +173,7 @@ def _judge(error: BaseException, *, is_cluster: bool) -> Verdict:
     if isinstance(error, BusyLoadingError):
         return _BY_CODE["LOADING"]
     if isinstance(error, AuthenticationError):
-        return _BY_CODE["WRONGPASS"]
+        return _BY_CODE["NOAUTH" if error.status_code == "NOAUTH" else "WRONGPASS"]
     if isinstance(error, ResponseError):
         return _judge_reply(error)
     if isinstance(error, TimeoutError | RedisTimeoutError):
@@ -215,6 +217,11 @@ def _find(error: BaseException | None, kind: type[BaseException]) -> BaseExcepti
 
 def _tls_sentence(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _NAME_MISMATCHES:
+            return (
+                "the certificate of Redis names another host: connect by a name that it has, or "
+                "set state.tls_check_host_name = false"
+            )
         return (
             f"the certificate of Redis is not believed ({error.verify_message}): set "
             "state.tls_ca_file to its authority"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from tusd_py.state.base import StateError
 from tusd_py.state.redis.connect import Address, Dialer, Wire
@@ -38,7 +38,6 @@ class Call:
         "deadline",
         "fault",
         "future",
-        "is_unknown",
         "packed",
         "place",
         "script",
@@ -58,8 +57,6 @@ class Call:
         self.future = future
         self.deadline = deadline
         self.attempts = 0
-        self.is_unknown = False
-        """The server does not have the script: it is loaded first."""
         self.fault: Verdict | None = None
         """Why it was not answered so far."""
 
@@ -120,6 +117,8 @@ class Lane:
         self._away: Verdict | None = None
         self._away_since = 0.0
         self._is_closed = False
+        self._known: set[str] = set()
+        """Scripts that the server has: the others go before their first call, in the same batch."""
 
     def put(self, call: Call) -> None:
         """Have it sent. Its answer goes to ``on_reply``."""
@@ -144,6 +143,10 @@ class Lane:
         taken = list(self._waiting)
         self._waiting.clear()
         return taken
+
+    def forget(self, script: Composed) -> None:
+        """The server does not have it any more."""
+        self._known.discard(script.sha)
 
     def drop(self) -> None:
         """Close the connections once their batches are over; calls go on over new ones."""
@@ -227,14 +230,11 @@ class Lane:
         answered = 0
         try:
             async with asyncio.timeout(self._limits.attempt_seconds):
-                packed: list[bytes] = []
-                for call in batch:
-                    if call.is_unknown:
-                        packed.append(pack_load(call.script))
-                    packed.append(call.packed)
+                packed, loading = self._pack(batch)
                 await wire.send(packed)
+                refused = await self._hear_loads(wire, loading)
                 for call in batch:
-                    await self._hear(wire, call)
+                    self._hooks.on_reply(call, await self._hear(wire, refused, call))
                     answered += 1
         except NETWORK_ERRORS as exc:
             self._lose(batch[answered:], judge(exc))
@@ -248,21 +248,38 @@ class Lane:
             self._come_back()
         return True
 
-    async def _hear(self, wire: Wire, call: Call) -> None:
-        if call.is_unknown:
-            call.is_unknown = False
+    def _pack(self, batch: list[Call]) -> tuple[list[bytes], list[str]]:
+        """What to send, and the scripts that are loaded first."""
+        missing: dict[str, Composed] = {}
+        for call in batch:
+            if call.script.sha not in self._known:
+                missing[call.script.sha] = call.script
+        packed = [pack_load(script) for script in missing.values()]
+        packed += [call.packed for call in batch]
+        return packed, list(missing)
+
+    async def _hear_loads(self, wire: Wire, loading: list[str]) -> dict[str, ResponseError]:
+        """Which scripts the server did not take, and why."""
+        refused: dict[str, ResponseError] = {}
+        for sha in loading:
             try:
                 await wire.read()
             except ResponseError as exc:
-                # It is told by the script's own answer as well.
-                log.warning("redis_script_not_loaded", exc_info=exc)
+                refused[sha] = exc
+            else:
+                self._known.add(sha)
+        return refused
+
+    async def _hear(self, wire: Wire, refused: dict[str, ResponseError], call: Call) -> Any:
         try:
-            reply = await wire.read()
+            return await wire.read()
+        except NoScriptError as exc:
+            return refused.get(call.script.sha, exc)
         except ResponseError as exc:
-            reply = exc
-        self._hooks.on_reply(call, reply)
+            return exc
 
     def _lose(self, batch: list[Call], verdict: Verdict) -> None:
+        self._known.clear()  # whoever answers next may be another one
         self._fail(verdict)
         for call in batch:
             call.fault = verdict
