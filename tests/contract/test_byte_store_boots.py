@@ -30,10 +30,10 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[S
 async def test_a_host_that_said_nothing_has_no_boot(rig: StoreRig) -> None:
     """Also in a store where nobody ever said anything."""
     assert await rig.store.boot_of("host-a") is None
-    assert not await rig.store.is_running("boot-1")
+    assert not await rig.store.hosts_of("boot-1")
     await rig.store.publish_boot(HERE)
     assert await rig.store.boot_of("host-b") is None
-    assert not await rig.store.is_running("boot-2")
+    assert not await rig.store.hosts_of("boot-2")
 
 
 async def test_every_reader_sees_what_a_host_said_last(rig: StoreRig) -> None:
@@ -42,7 +42,8 @@ async def test_every_reader_sees_what_a_host_said_last(rig: StoreRig) -> None:
         await rig.store.publish_boot(Boot("host-a", boot_id))
     other = rig.another()
     assert await other.boot_of("host-a") == "boot-2"
-    assert await other.is_running("boot-2") and not await other.is_running("boot-1")
+    assert list(await other.hosts_of("boot-2")) == ["host-a"]
+    assert not await other.hosts_of("boot-1")
     await other.close()
 
 
@@ -53,19 +54,18 @@ async def test_hosts_are_told_apart_by_their_whole_names(rig: StoreRig) -> None:
         await rig.store.publish_boot(Boot(host, f"boot-{number}"))
     for number, host in enumerate(hosts):
         assert await rig.store.boot_of(host) == f"boot-{number}"
-        assert await rig.store.is_running(f"boot-{number}")
+        assert list(await rig.store.hosts_of(f"boot-{number}")) == [host]
 
 
-async def test_a_machine_is_known_by_its_last_name_only(rig: StoreRig) -> None:
-    """Else the old name would go on saying, after a restart, that there was none."""
-    await rig.store.publish_boot(Boot("local", "boot-1"))
+async def test_a_boot_is_known_by_all_names_it_has(rig: StoreRig) -> None:
+    """A machine that was called otherwise before, or several servers of one machine."""
+    for host in ("local", "host-b"):
+        await rig.store.publish_boot(Boot(host, "boot-1"))
     await rig.store.publish_boot(Boot("other", "boot-9"))
-    await rig.store.publish_boot(HERE)
-    assert await rig.store.boot_of("local") is None
-    assert await rig.store.is_running("boot-1")
-    await rig.store.publish_boot(Boot("host-a", "boot-2"))
-    assert not await rig.store.is_running("boot-1")
-    assert await rig.store.boot_of("other") == "boot-9"
+    assert sorted(await rig.store.hosts_of("boot-1")) == ["host-b", "local"]
+    await rig.store.publish_boot(Boot("host-b", "boot-2"))
+    assert list(await rig.store.hosts_of("boot-1")) == ["local"]
+    assert list(await rig.store.hosts_of("boot-2")) == ["host-b"]
 
 
 async def test_what_is_withdrawn_holds_no_longer(rig: StoreRig) -> None:
@@ -76,7 +76,7 @@ async def test_what_is_withdrawn_holds_no_longer(rig: StoreRig) -> None:
     for _ in range(2):
         await rig.store.withdraw_boot("host-a")
         assert await rig.another().boot_of("host-a") is None
-        assert not await rig.store.is_running("boot-1")
+        assert not await rig.store.hosts_of("boot-1")
     assert await rig.store.boot_of("other") == "boot-9"
 
 

@@ -137,7 +137,7 @@ class Mortal:
             "join",
             "digest",
             "boot_of",
-            "is_running",
+            "hosts_of",
             "sync",
             "declare_length",
             "complete",

@@ -156,7 +156,7 @@ class Settler:
         writer = taken.upload.writer
         if (published := await self._store.boot_of(writer.host)) is not None:
             return published
-        return writer.boot_id if await self._store.is_running(writer.boot_id) else None
+        return writer.boot_id if await self._store.hosts_of(writer.boot_id) else None
 
     async def _commit(
         self, lease: Lease, row: Upload, result: Reconciled, purpose: Purpose

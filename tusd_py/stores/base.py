@@ -138,8 +138,8 @@ class ByteStore(ABC):
         """Say beside the bytes what this host runs now, so that bytes of hosts that live are
         believed also where the state is lost. Atomic; durable whatever the durability is. Any
         number of hosts, and of processes on each, work on one store: what a host published last
-        holds. Whatever published the same boot under another name is the same machine, and says
-        nothing under that name any more.
+        holds. A name is of one machine for ever: one that restarts under another name has to
+        withdraw the old one, or it would go on saying that it did not.
         """
 
     @abstractmethod
@@ -152,9 +152,9 @@ class ByteStore(ABC):
         """The boot that ``host`` published last; None where it says nothing."""
 
     @abstractmethod
-    async def is_running(self, boot_id: str) -> bool:
-        """Whether any host published this boot last: it is of one run of one machine, whatever
-        that was called when it wrote."""
+    async def hosts_of(self, boot_id: str) -> Sequence[str]:
+        """Who published this boot last. It is of one run of one machine, whatever that was called
+        when it wrote: where anybody is named here, that machine has not restarted since."""
 
     @abstractmethod
     async def prepare(self, facts: Facts) -> None:

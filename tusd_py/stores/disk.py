@@ -129,9 +129,9 @@ class DiskStore(ByteStore):
     async def boot_of(self, host: str) -> str | None:
         return await self._threads.files.run("asking for a boot", lambda: self._boots.find(host))
 
-    async def is_running(self, boot_id: str) -> bool:
+    async def hosts_of(self, boot_id: str) -> Sequence[str]:
         return await self._threads.files.run(
-            "asking for boots", lambda: self._boots.is_running(boot_id)
+            "asking for hosts", lambda: self._boots.hosts_of(boot_id)
         )
 
     async def prepare(self, facts: Facts) -> None:

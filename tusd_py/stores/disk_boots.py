@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterator
 from typing import Final
 
 from tusd_py.core.upload import Boot
@@ -45,9 +44,6 @@ class Boots:
             disk_files.sync_file(path)
         else:
             self._replace(path, boot)
-        for other, found in self._all():
-            if found.boot_id == boot.boot_id and other != path:
-                disk_files.remove_file(other)
         self._directories.sync_with_parent(self._directory)
 
     def withdraw(self, host: str) -> None:
@@ -58,17 +54,13 @@ class Boots:
         found = self._read(self._path(host))
         return found.boot_id if found is not None and found.host == host else None
 
-    def is_running(self, boot_id: str) -> bool:
-        return any(found.boot_id == boot_id for _, found in self._all())
-
-    def _all(self) -> Iterator[tuple[str, Boot]]:
+    def hosts_of(self, boot_id: str) -> list[str]:
         try:
-            names = os.listdir(self._directory)
+            names = sorted(os.listdir(self._directory))
         except FileNotFoundError:
-            return
-        for path in (f"{self._directory}/{name}" for name in names if name.endswith(SUFFIX)):
-            if (found := self._read(path)) is not None:
-                yield path, found
+            return []
+        found = (self._read(f"{self._directory}/{n}") for n in names if n.endswith(SUFFIX))
+        return [boot.host for boot in found if boot is not None and boot.boot_id == boot_id]
 
     def _replace(self, path: str, boot: Boot) -> None:
         content = {"v": VERSION, "host": boot.host, "boot_id": boot.boot_id}

@@ -47,7 +47,7 @@ async def test_what_cannot_be_read_says_nothing(
     await store.publish_boot(HERE)
     the_file(tmp_path).write_bytes(content)
     assert await store.boot_of(HERE.host) is None
-    assert not await store.is_running("boot-1")
+    assert await store.hosts_of("boot-1") == []
     assert "boot_file_unreadable" in caplog.messages
     await store.publish_boot(HERE)
     assert await store.boot_of(HERE.host) == "boot-1"
