@@ -22,6 +22,8 @@ EXPIRE_SECONDS = 3600.0
 BODY_IDLE_SECONDS = 0.6
 MIN_BYTES_PER_SECOND = 2000.0
 SHORT_LIFE_SECONDS = 1.0
+TURN_SECONDS = 0.8
+SLOWED_BYTES_PER_SECOND = 64 * 1024
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -107,6 +109,28 @@ closed_server = _fixture(
     "closed_server",
     {"download": {"enabled": False}, "watch": {"enabled": False}},
     "Hands nothing out and shows nothing.",
+)
+refusing_server = _fixture(
+    "refusing_server",
+    {
+        "limits": {"creations": 1, "creation_seconds": 600, "answer": "refuse"},
+        "upload": {"max_bytes": MAX_BYTES},
+    },
+    "A client creates one upload in ten minutes, and is refused another.",
+)
+slowing_server = _fixture(
+    "slowing_server",
+    {
+        "limits": {
+            "creations": 1,
+            "creation_seconds": TURN_SECONDS,
+            "max_wait_seconds": 1.5 * TURN_SECONDS,
+            "bodies": 1,
+            "slowed_bytes_per_second": SLOWED_BYTES_PER_SECOND,
+        },
+        "http": {"body_idle_seconds": BODY_IDLE_SECONDS},
+    },
+    "A client creates an upload each few moments, and sends one at full speed.",
 )
 proxied_server = _fixture(
     "proxied_server",

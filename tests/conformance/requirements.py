@@ -257,6 +257,9 @@ HTTP: Final = {
     "HTTP-GET": "A finished file comes back byte for byte, and plain requests get it.",
     "HTTP-RANGE": "A range is honoured exactly, or the whole file is sent; one beyond it is 416.",
     "HTTP-FIELDS": "Fields with forbidden characters are 400, too many or too long ones 4xx.",
+    "HTTP-429": "Only creations are ever answered 429, only where so wished, with Retry-After.",
+    "HTTP-TURN": "A creation too many is held back until its turn; one far off is 503 then.",
+    "HTTP-PACE": "A body too many is read slowly; it is not refused, and arrives whole.",
 }
 
 ONE_SHOT: Final = {
