@@ -20,8 +20,11 @@ from tusd_py.state.redis.scripts import Script
 LOOK_SECONDS: Final = 1.5
 """What is older than this is looked at anew, for whoever does not listen to ``wakeups``: they
 demand it each second."""
-HEADS_PER_BUCKET: Final = 4
-"""So many a look tells; more once these are handed out."""
+HEADS_PER_LOOK: Final = 1024
+LEAST_HEADS: Final = 4
+MOST_HEADS: Final = 64
+"""How many a look tells: so many of all buckets, within these bounds of one. It tells more once
+these are handed out."""
 
 LOOK: Final = Script("look", parts=("events", "claims"))
 
@@ -53,6 +56,7 @@ class Heads:
     def __init__(self, link: Link, peers: Peers) -> None:
         self._link = link
         self._peers = peers
+        self._looked = max(LEAST_HEADS, min(MOST_HEADS, HEADS_PER_LOOK // link.buckets))
         self._sights: dict[str, dict[int, Sight]] = {}
         self._unsure: dict[int, int] = {}
         """Buckets in which something has changed, and after which look it did."""
@@ -89,9 +93,9 @@ class Heads:
         if asyncio.get_running_loop().time() - self._looked_at >= LOOK_SECONDS:
             self._is_old = True
         while self._is_old or self._unsure:
-            if self._looking is None:
+            if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look(), name="outbox look")
-                self._looking.add_done_callback(self._ended)
+                self._looking.add_done_callback(_hear_out)
             # Several hooks wait for one look, which goes on when one of them is gone.
             await asyncio.shield(self._looking)
 
@@ -145,7 +149,7 @@ class Heads:
         """Those that lua/claims.lua wants."""
         dead, read_at = self._peers.dead
         names = sorted(self._suspects & dead)
-        return [HEADS_PER_BUCKET, self._peers.name, f"{read_at:.0f}", len(names), *names]
+        return [self._looked, self._peers.name, f"{read_at:.0f}", len(names), *names]
 
     async def _look(self) -> None:
         """At all buckets, or at those in which something has changed."""
@@ -169,14 +173,15 @@ class Heads:
             self.full_look = number
             self._looked_at = asyncio.get_running_loop().time()
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._looking = None
-        if not task.cancelled():
-            task.exception()  # whoever waited has been told
-
     async def close(self) -> None:
         """End a look that is under way."""
         if self._looking is not None:
             self._looking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._looking
+
+
+def _hear_out(look: "asyncio.Task[None]") -> None:
+    """Whoever waited for it has been told what went wrong; perhaps nobody waits any more."""
+    if not look.cancelled():
+        look.exception()

@@ -38,7 +38,8 @@ class RedisOutbox(Outbox):
     """The contract of the outbox, on a link."""
 
     def __init__(self) -> None:
-        self._giving_back: set[asyncio.Task[None]] = set()
+        self._claims: set[asyncio.Task[Any]] = set()
+        """Those that are under way, and those that are given back."""
 
     @property
     @abstractmethod
@@ -70,13 +71,12 @@ class RedisOutbox(Outbox):
             unwanted = set(wish.doubtful)
             if wish.is_given_up:
                 unwanted |= {delivery.event.upload_id for delivery in wish.claimed}
-            if unwanted:
-                self._give_back(give_back(link, heads, wish, unwanted))
-            if not task.cancelled():
-                task.exception()  # whoever waited has been told
+            if unwanted and not task.cancelled():
+                self._keep(asyncio.create_task(give_back(link, heads, wish, unwanted)))
 
         # Goes on where the caller is cancelled: what was claimed is known at its end only.
-        claiming = asyncio.create_task(hand_out(link, heads, wish), name="outbox claim")
+        claiming = asyncio.create_task(hand_out(link, heads, wish))
+        self._keep(claiming)
         claiming.add_done_callback(ended)
         try:
             return await asyncio.shield(claiming)
@@ -86,10 +86,14 @@ class RedisOutbox(Outbox):
                 ended(claiming)
             raise
 
-    def _give_back(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name="outbox give back")
-        self._giving_back.add(task)
-        task.add_done_callback(self._giving_back.discard)
+    def _keep(self, task: "asyncio.Task[Any]") -> None:
+        self._claims.add(task)
+        task.add_done_callback(self._drop)
+
+    def _drop(self, task: "asyncio.Task[Any]") -> None:
+        self._claims.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has been told
 
     async def next_due(self, hook: str) -> float | None:
         await self._heads.refresh(hook)
@@ -191,9 +195,8 @@ class RedisOutbox(Outbox):
         return total
 
     async def _close_outbox(self) -> None:
-        """End what goes on by itself."""
-        tasks = list(self._giving_back)
-        for task in tasks:
+        """End what goes on by itself. What is claimed is free once this process has left."""
+        for task in list(self._claims):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._claims, return_exceptions=True)
         await self._heads.close()

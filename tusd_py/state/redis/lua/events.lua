@@ -2,15 +2,19 @@
 -- Of the events of one upload that wait for one hook exactly one is the head; only heads are
 -- looked at. keys.py tells what lies where. Each function takes and leaves consistent queues, and
 -- frees before it adds: what makes room must work where memory has run out.
-local HEADER_BYTES = 96
+local HEADER_BYTES = 64
 
-local function hex_of(raw)
-  return (string.gsub(raw, '.', function(c) return string.format('%02x', string.byte(c)) end))
-end
-
-local function raw_of(hex)
-  return (string.gsub(hex, '%x%x', function(pair) return string.char(tonumber(pair, 16)) end))
-end
+-- Each byte is translated once a run: a page of ids has most of them many times.
+local HEX = setmetatable({}, {__index = function(seen, c)
+  seen[c] = string.format('%02x', string.byte(c))
+  return seen[c]
+end})
+local RAW = setmetatable({}, {__index = function(seen, pair)
+  seen[pair] = string.char(tonumber(pair, 16))
+  return seen[pair]
+end})
+local function hex_of(raw) return (string.gsub(raw, '.', HEX)) end
+local function raw_of(hex) return (string.gsub(hex, '%x%x', RAW)) end
 
 local function event_key(B, event) return B .. ':e:' .. event end
 local function wait_key(B, hook, upload) return B .. ':wait:' .. hook .. ':' .. upload end
@@ -18,9 +22,9 @@ local function wait_key(B, hook, upload) return B .. ':wait:' .. hook .. ':' .. 
 -- What stands before an event's data; nil: no hook has it any more.
 local function load_event(B, event)
   local text = redis.call('GETRANGE', event_key(B, event), 0, HEADER_BYTES - 1)
-  local refs, upload, number, at = string.match(text, '^(%d+) (%x+) (%d+) (%S+) ')
+  local refs, upload, number = string.match(text, '^(%d+) (%x+) (%d+) ')
   if not refs then return nil end
-  return {refs = tonumber(refs), upload = upload, rid = raw_of(upload), number = number, at = at}
+  return {refs = tonumber(refs), upload = upload, number = number}
 end
 
 -- A hook has done with it: the body goes with the last one.
@@ -92,9 +96,10 @@ end
 -- Take a delivery that is not dead out of its queue. How often it had failed, and whether another
 -- one became the head; nil where it is not there.
 local function take_out(B, hook, event, found)
-  local head = load_head(B, hook, found.rid)
+  local rid = raw_of(found.upload)
+  local head = load_head(B, hook, rid)
   if head and head.event == event then
-    return tonumber(head.attempts), drop_head(B, hook, found.rid, found.upload, head)
+    return tonumber(head.attempts), drop_head(B, hook, rid, found.upload, head)
   end
   local key = wait_key(B, hook, found.upload)
   local waiting = redis.call('ZRANGEBYSCORE', key, found.number, found.number)[1]

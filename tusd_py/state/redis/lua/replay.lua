@@ -7,7 +7,7 @@ local function replay(hook, event)
   if not take_dead(B, hook, event) or not found then return end
   redis.call('ZADD', wait_key(B, hook, found.upload), found.number, event .. ' ' .. ARGV[5])
   redis.call('HINCRBY', B .. ':backlog', hook, 1)
-  touched[#touched + 1] = {hook, found.rid, found.upload}
+  touched[#touched + 1] = {hook, raw_of(found.upload), found.upload}
   replayed = replayed + 1
 end
 for _, hook in ipairs(ARGV[3] ~= '' and {ARGV[3]} or redis.call('HKEYS', B .. ':backlog')) do
