@@ -7,10 +7,18 @@ who waits looks again each second.
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from tusd_py.core.ids import HolderId, UploadId
 from tusd_py.state.base import Lease
+
+
+@dataclass(slots=True)
+class _Numbered:
+    number: int
+    call: object | None
+    """None: it was answered."""
 
 
 class Handover:
@@ -19,18 +27,26 @@ class Handover:
     def __init__(self) -> None:
         # Weak: a holder that was thrown away is no holder.
         self._held: WeakValueDictionary[HolderId, Lease] = WeakValueDictionary()
-        self._sequences: WeakKeyDictionary[Lease, int] = WeakKeyDictionary()
+        self._calls: WeakKeyDictionary[Lease, _Numbered] = WeakKeyDictionary()
         self._waiting: dict[UploadId, set[asyncio.Event]] = {}
 
     def hold(self, lease: Lease) -> None:
         self._held[lease.holder] = lease
 
-    def next_sequence(self, lease: Lease) -> int:
-        """A number for the next call under this lease: one that arrives twice, perhaps after later
-        ones, is known by it."""
-        number = self._sequences.get(lease, 0) + 1
-        self._sequences[lease] = number
-        return number
+    def number(self, lease: Lease, call: object) -> int:
+        """Of the next call under this lease: one that arrives twice, perhaps after later ones, is
+        known by it. A call that is made again because its outcome is not known keeps its number.
+        """
+        last = self._calls.get(lease)
+        if last is None or last.call is None or last.call != call:
+            last = _Numbered(1 if last is None else last.number + 1, call)
+            self._calls[lease] = last
+        return last.number
+
+    def answered(self, lease: Lease) -> None:
+        """The outcome of the last call is known."""
+        if (last := self._calls.get(lease)) is not None:
+            last.call = None
 
     def ask(self, holder: HolderId) -> None:
         """If it is held here: let its holder know that somebody wants it."""

@@ -29,6 +29,9 @@ PAGE_BUCKETS: Final = (1, 7, 56, 256)
 """How many buckets are looked at with each further step of a page: where there is much, the first
 has enough; where there is little, the next ones are looked at together."""
 
+FIRST_SHARE: Final = 4
+SHARE_GROWTH: Final = 4
+
 READ: Final = Script("read", parts=("records",))
 DUE: Final = Script("due", parts=("records",))
 PAGE: Final = Script("page", parts=("records",))
@@ -75,28 +78,24 @@ async def list_due(
     """Oldest first; nothing that is under a live lease.
 
     Each bucket is asked for its share and a few more. Those that had nothing but older ones than
-    the youngest that is wanted are asked again, for as many as are wanted in all.
+    the youngest that is wanted are asked again for more, until none of them has any.
     """
     highest = _highest(due, now, age_seconds)
-    share = min(limit, 4 + 2 * limit // link.buckets)
-    everybody = range(link.buckets)
-    found = {
-        bucket: _parse_due(reply)
-        for bucket, reply in zip(
-            everybody, await link.call_all(DUE, due.value, highest, share), strict=True
-        )
-    }
-    oldest = _oldest(found.values(), limit)
-    youngest = oldest[-1] if len(oldest) == limit else None
-    again = [
-        bucket
-        for bucket, (has_more, pairs) in found.items()
-        if has_more and pairs and share < limit and (youngest is None or pairs[-1] < youngest)
-    ]
-    if again:
-        replies = await link.call_all(DUE, due.value, highest, limit, buckets=again)
-        found |= {b: _parse_due(reply) for b, reply in zip(again, replies, strict=True)}
+    share = min(limit, FIRST_SHARE + 2 * limit // link.buckets)
+    found: dict[int, tuple[bool, Pairs]] = {}
+    oldest: Pairs = []
+    asked: Sequence[int] = range(link.buckets)
+    while asked:
+        replies = await link.call_all(DUE, due.value, highest, share, buckets=asked)
+        found |= {bucket: _parse_due(reply) for bucket, reply in zip(asked, replies, strict=True)}
         oldest = _oldest(found.values(), limit)
+        youngest = oldest[-1] if len(oldest) == limit else None
+        asked = [
+            bucket
+            for bucket, (has_more, pairs) in found.items()
+            if has_more and len(pairs) == share and (youngest is None or pairs[-1] < youngest)
+        ]
+        asked, share = asked if share < limit else (), min(limit, SHARE_GROWTH * share)
     return [id_from(member) for _, member in oldest]
 
 

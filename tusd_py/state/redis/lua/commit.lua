@@ -1,5 +1,5 @@
 -- Write the record and its events, and renew the lease or let it go.
--- ARGV: 3 id, 4 holder, 5 number, 6 which of the lease's commits, 7 process, 8 '1': let go,
+-- ARGV: 3 id, 4 holder, 5 number, 6 which of the lease's calls, 7 process, 8 '1': let go,
 -- 9... number of fields, names and values; then the events.
 -- Reply: done, whether it was asked for | gone.
 local id, holder, sequence = ARGV[3], ARGV[4], ARGV[6]

@@ -1,5 +1,5 @@
 -- Remove the record and its lease, and store the events.
--- ARGV: 3 id, 4 holder, 5 number, 6 which of the lease's commits, 7 process; 8... the events.
+-- ARGV: 3 id, 4 holder, 5 number, 6 which of the lease's calls, 7 process; 8... the events.
 -- Reply: done, digest of its key of one file or '', its reservation or '' | gone.
 local id, holder = ARGV[3], ARGV[4]
 local MINUTE_MS = 60000
