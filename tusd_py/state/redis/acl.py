@@ -28,6 +28,7 @@ COMMANDS_OF_SCRIPTS: Final = (
     "hmget",
     "hset",
     "info",
+    "pexpire",
     "publish",
     "set",
     "setrange",
