@@ -109,7 +109,9 @@ def _enter(
 ) -> bool:
     body, _, _ = place
     held = db.execute(_PLACES, (key,)).fetchall()
-    has_one = any(each == body and deadline > now for each, _, deadline in held)
+    has_one = any(
+        each == body and deadline > now and is_alive(process) for each, process, deadline in held
+    )
     if not has_one and len(held) >= limit:
         for each, process, deadline in held:
             if deadline <= now or not is_alive(process):
