@@ -237,6 +237,25 @@ async def test_a_replayed_event_does_not_run_beside_a_later_one(state: StateStor
     assert events_of(await claim(state)) == [first]
 
 
+async def test_what_comes_late_of_a_replayed_event_lets_no_second_one_out(
+    state: StateStore,
+) -> None:
+    """Of three events two were buried and replayed while the third is on its way; then somebody
+    says late that the first was taken after all."""
+    first, second, third = await tell(state, 1, CREATED, COMPLETED, TERMINATED)
+    (late,) = await claim(state)
+    await state.bury(late, reason="no", now=NOW)
+    (delivery,) = await claim(state)
+    await state.bury(delivery, reason="no", now=NOW)
+    running = await claim(state)
+    assert await state.replay(hook="h", event_id=None, now=NOW) == 2
+    await state.settle([late])
+    assert await claim(state) == []
+    await state.settle(running)
+    assert events_of([late, *running]) == [first, third]
+    assert events_of(await claim(state)) == [second]
+
+
 async def test_next_due_tells_when_to_look_again(state: StateStore) -> None:
     assert await state.next_due("h") is None
     (event,) = await tell(state, 1, CREATED)

@@ -31,9 +31,9 @@ _CLAIM: Final = """UPDATE delivery SET claim_process = ?, claim_boot = ?, claim_
 _NO_CLAIM: Final = "claim_process = NULL, claim_boot = NULL, claim_deadline = NULL"
 _PROMOTE: Final = """UPDATE delivery SET is_head = 1 WHERE hook = :hook AND is_head = 0 AND seq = (
     SELECT min(seq) FROM delivery
-    WHERE hook = :hook AND upload_id = :upload_id AND is_dead = 0)"""
-_HAS_HEAD: Final = """SELECT 1 FROM delivery
-    WHERE hook = ? AND upload_id = ? AND is_dead = 0 AND is_head = 1"""
+    WHERE hook = :hook AND upload_id = :upload_id AND is_dead = 0)
+    AND NOT EXISTS (SELECT 1 FROM delivery
+    WHERE hook = :hook AND upload_id = :upload_id AND is_dead = 0 AND is_head = 1)"""
 PURGED_AT_ONCE: Final = 500
 REPLAYED_AT_ONCE: Final = 500
 
@@ -166,9 +166,7 @@ def replay_dead(
             (now, name, seq),
         )
     for name, upload_id in {(name, upload_id) for name, _, upload_id in rows}:
-        # A later event that is on its way already is not overtaken.
-        if db.execute(_HAS_HEAD, (name, upload_id)).fetchone() is None:
-            _promote(db, name, upload_id)
+        _promote(db, name, upload_id)
     return len(rows)
 
 
@@ -200,4 +198,5 @@ def purge_events(
 
 
 def _promote(db: sqlite3.Connection, hook: str, upload_id: str) -> None:
+    """The oldest becomes the head where there is none: what is on its way is not overtaken."""
     db.execute(_PROMOTE, {"hook": hook, "upload_id": upload_id})
