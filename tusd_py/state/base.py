@@ -32,6 +32,7 @@ from tusd_py.core.events import Event
 from tusd_py.core.identity import Principal
 from tusd_py.core.ids import ClientId, HolderId, UploadId, VideoId
 from tusd_py.core.upload import Boot, Status, Upload
+from tusd_py.state.moving import Movable
 from tusd_py.state.quotas import Quotas
 
 
@@ -375,7 +376,7 @@ def _tell_nobody(fault: StateFault) -> None:
     """For stores whose faults nobody counts."""
 
 
-class StateStore(UploadState, Outbox, Quotas):
+class StateStore(UploadState, Outbox, Quotas, Movable):
     """One back end of all state contracts."""
 
     serves_many_hosts: ClassVar[bool] = False

@@ -187,6 +187,19 @@ KEYS: Final[tuple[Key, ...]] = (
         meaning="removals of late, by when they were: one that is sent again is known by it",
         life="a minute, and until the next removal",
     ),
+    # --- quotas: the only keys that Redis itself lets go
+    Key(
+        name="rate:<digest>",
+        form=Form.HASH,
+        meaning="turns that a client took: until when they are paid off, and the last calls",
+        life="expires ten seconds after all is paid off",
+    ),
+    Key(
+        name="places:<digest>",
+        form=Form.SORTED_SET,
+        meaning="bodies of a client that are read at full speed, by their deadlines",
+        life="expires a second after the last deadline",
+    ),
     # --- processes
     Key(
         place=Place.META,
@@ -201,5 +214,12 @@ KEYS: Final[tuple[Key, ...]] = (
         form=Form.HASH,
         meaning="since when heartbeats have come without a gap",
         life=_STAYS,
+    ),
+    Key(
+        place=Place.META,
+        name="moving",
+        form=Form.STRING,
+        meaning="a copy into this state was begun: it holds a part only",
+        life="until the copy is finished; with it the state is not opened",
     ),
 )

@@ -11,6 +11,8 @@ from tusd_py.state.base import StateError, StateFault, StateStore
 from tusd_py.state.redis.faults import Fault
 from tusd_py.state.redis.heads import Heads
 from tusd_py.state.redis.link import Link
+from tusd_py.state.redis.moving import RedisMoving, refuse_unfinished
+from tusd_py.state.redis.once import OnceTidy
 from tusd_py.state.redis.outbox import RedisOutbox
 from tusd_py.state.redis.peers import Peers
 from tusd_py.state.redis.quotas import RedisQuotas
@@ -33,7 +35,7 @@ class Parts:
     heads: Heads
 
 
-class RedisState(RedisOutbox, RedisUploads, RedisQuotas, StateStore):
+class RedisState(RedisOutbox, RedisUploads, RedisQuotas, RedisMoving, StateStore):
     """Redis or Valkey as the whole state. Open it in the loop that uses it."""
 
     settings_type: ClassVar[type[RedisSettings]] = RedisSettings
@@ -58,6 +60,7 @@ class RedisState(RedisOutbox, RedisUploads, RedisQuotas, StateStore):
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._parts: Parts | None = None
+        self._once_tidy = OnceTidy()
         self._changed_at = float("-inf")
 
     @property
@@ -96,6 +99,7 @@ class RedisState(RedisOutbox, RedisUploads, RedisQuotas, StateStore):
             on_fault=self._on_link_fault,
         )
         try:
+            await refuse_unfinished(link, peers.name)
             await peers.open(within_seconds=self._settings.call_seconds)
         except BaseException:
             await link.close()
@@ -116,6 +120,10 @@ class RedisState(RedisOutbox, RedisUploads, RedisQuotas, StateStore):
 
     async def ping(self) -> None:
         await self._link.ping()
+
+    async def purge(self, *, before: float) -> int:
+        await self._once_tidy.step(self._link)
+        return await super().purge(before=before)
 
     # ------------------------------------------------------------------ what others say
 

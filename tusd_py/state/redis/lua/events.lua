@@ -16,6 +16,10 @@ end})
 local function hex_of(raw) return (string.gsub(raw, '.', HEX)) end
 local function raw_of(hex) return (string.gsub(hex, '%x%x', RAW)) end
 
+-- As what an event is remembered: before its id stands the first byte of its upload's, by which it
+-- finds its bucket where there are more or fewer of them.
+local function known_as(rid, event) return string.sub(rid, 1, 1) .. raw_of(event) end
+
 local function event_key(B, event) return B .. ':e:' .. event end
 local function wait_key(B, hook, upload) return B .. ':wait:' .. hook .. ':' .. upload end
 
@@ -123,7 +127,7 @@ local function store_events(B, hooks, upload, first)
   for hook in string.gmatch(hooks, '[^\n]+') do names[#names + 1] = hook end
   for i = 1, tonumber(ARGV[first]) do
     local event, kind, at, data = unpack(ARGV, first + i * 4 - 3, first + i * 4)
-    if redis.call('ZADD', B .. ':events', 'NX', at, raw_of(event)) == 1 then
+    if redis.call('ZADD', B .. ':events', 'NX', at, known_as(rid, event)) == 1 then
       new = new + 1
       if #names > 0 then
         local number = string.format('%d', redis.call('HINCRBY', B .. ':meta', 'events', 1))

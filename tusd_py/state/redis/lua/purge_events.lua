@@ -26,7 +26,7 @@ for i = 1, #events, 2 do
     done = 1
     break
   end
-  local event = hex_of(events[i])
+  local event = hex_of(string.sub(events[i], 2))
   local found = load_event(B, event)
   if not found or is_over(event, found) then
     redis.call('ZREM', B .. ':events', events[i])
