@@ -43,10 +43,12 @@ def settings_for(server: RedisServer, **more: Any) -> RedisSettings:
 class Opened(Link):
     """A link that counts its faults."""
 
-    def __init__(self, settings: RedisSettings, *, boot: Boot = BOOT) -> None:
+    def __init__(
+        self, settings: RedisSettings, *, boot: Boot = BOOT, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
         self.faults: Counter[str] = Counter()
         super().__init__(
-            settings, boot=boot, lease_seconds=LEASE_SECONDS, on_fault=self._count_fault
+            settings, boot=boot, lease_seconds=lease_seconds, on_fault=self._count_fault
         )
 
     def _count_fault(self, kind: str) -> None:

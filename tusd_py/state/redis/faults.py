@@ -132,7 +132,7 @@ _BY_CODE: Final = {
 }
 # Where a script met the error, Redis before 7 has the code somewhere in the sentence.
 _CODE: Final = re.compile(r"(?<![\w'])(" + "|".join(_BY_CODE) + r")(?![\w'])")
-_NO_RIGHTS: Final = re.compile(r"ACL failure|No permissions|can't run this command|can't access")
+_NO_RIGHTS: Final = re.compile(r"ACL failure|[Nn]o permissions|can't (?:run|access|publish)")
 _NAME_MISMATCHES: Final = frozenset({62, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 _LAYOUT: Final = re.compile(r"LAYOUT (\d+) (\d+)")

@@ -10,15 +10,17 @@ local since, last = tonumber(seen[2] or now), tonumber(seen[3] or 0)
 if ARGV[4] == 'here' then tell('p:' .. ARGV[3], 'beat') end
 if seen[1] ~= this_run() or now - last > lease_ms / 2 or now < last then since = now end
 redis.call('HSET', beats, 'run', this_run(), 'since', since, 'last', now)
+-- A goodbye is for ever, whatever beat of before comes after it: a score below zero.
+local score = tonumber(redis.call('ZSCORE', processes, ARGV[3]) or 0)
 if ARGV[4] == 'gone' then
-  redis.call('ZADD', processes, now - lease_ms - 1, ARGV[3])
-else
+  redis.call('ZADD', processes, -now, ARGV[3])
+elseif score >= 0 then
   redis.call('ZADD', processes, now, ARGV[3])
 end
 local dead = {tostring(now)}
 if now - since >= lease_ms then
-  redis.call('ZREMRANGEBYSCORE', processes, '-inf', now - DAY_MS)
-  for _, name in ipairs(redis.call('ZRANGEBYSCORE', processes, '-inf', now - lease_ms - 1)) do
+  redis.call('ZREMRANGEBYSCORE', processes, DAY_MS - now, now - DAY_MS)
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', processes, '-inf', now - lease_ms)) do
     dead[#dead + 1] = name
   end
 end
