@@ -13,6 +13,9 @@ given to the newcomer, if it is still the one that was found void. So an entry c
 when its former mark can never make a record any more. Two creators never both make one that
 lives: for both to have had the entry, the first one's mark was void before the second had it. How
 long a reservation lasts decides only how long others wait for a creator that died.
+
+(What a failover makes Redis forget is forgotten here too: a key that was reserved within the
+second before it may be given away once more.)
 """
 
 import asyncio
@@ -35,9 +38,11 @@ PENDING_SECONDS: Final = 1.0
 FIRST_PAUSE_SECONDS: Final = 0.005
 PAUSE_CAP_SECONDS: Final = 0.1
 MAX_ROUNDS: Final = 100
+BUCKETS_AT_ONCE: Final = 32
 
 RESERVE: Final = Script("reserve")
 LOOK: Final = Script("look_once", parts=("records",))
+OLD: Final = Script("old_once")
 FORGET: Final = Script("unreserve")
 
 
@@ -108,3 +113,35 @@ class OnceKeys:
             LOOK, self._link.bucket_of(upload_id), upload_id, mark, "1" if is_over else ""
         )
         return record_from(upload_id, reply[0]) if kind == b"record" else kind == b"void"
+
+
+class OnceTidy:
+    """Forgets keys of which no upload has come, and those whose upload was removed by a process
+    that died before it could say so. They would do no harm; but nobody else ever looks at them."""
+
+    def __init__(self) -> None:
+        self._cursors: dict[int, bytes] = {}
+
+    async def step(self, link: Link) -> int:
+        """Look at some keys of each bucket, behind those of the last time; how many it forgot."""
+        tidied = 0
+        for first in range(0, link.buckets, BUCKETS_AT_ONCE):
+            some = range(first, min(first + BUCKETS_AT_ONCE, link.buckets))
+            tidied += sum(await asyncio.gather(*(self._step(link, bucket) for bucket in some)))
+        return tidied
+
+    async def _step(self, link: Link, bucket: int) -> int:
+        cursor, *flat = await link.call(OLD, bucket, self._cursors.get(bucket, b"0"))
+        self._cursors[bucket] = cursor
+
+        async def forget(digest: bytes, upload_id: UploadId, mark: str) -> bool:
+            place = link.bucket_of(upload_id)
+            if (await link.call(LOOK, place, upload_id, mark, "1", "1"))[0] != b"void":
+                return False
+            await OnceKeys(link).forget(Reservation(digest, mark))
+            return True
+
+        entries = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        return sum(
+            await asyncio.gather(*(forget(d, UploadId(text(i)), text(m)) for d, i, m in entries))
+        )
