@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.e2e.installations import serving
 from tests.e2e.rig import assert_finished, hooked
 from tests.support import tus
 from tests.support.receiver import Receiver, receiving
-from tests.support.server import Server, serving
+from tests.support.server import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def bearer(server: Server) -> dict[str, str]:
 
 def sizes(server: Server) -> list[int]:
     """How many bytes lie in each upload's file."""
-    found = (server.data_directory / "uploads").glob("*/*.bin")
+    found = (server.store_root).glob("*/*.bin")
     return sorted(path.stat().st_size for path in found)
 
 

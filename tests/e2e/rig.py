@@ -28,7 +28,7 @@ def upload_id(url: str) -> str:
 def stored_file(server: Server, url: str) -> Path:
     """Where the bytes of an upload lie, as ``conf/layout.md`` says."""
     name = upload_id(url)
-    return server.data_directory / "uploads" / name[:3] / f"{name}.bin"
+    return server.store_root / name[:3] / f"{name}.bin"
 
 
 def stored_bytes(server: Server, url: str) -> bytes:

@@ -6,8 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+from tests.e2e.installations import lose_state, serving
 from tests.support import tus
-from tests.support.server import Server, serving
+from tests.support.server import Server
 from tests.support.wire import request
 
 FREE_PORT = ("--http.port", "0")
@@ -28,9 +29,8 @@ async def run(directory: Path, *words: str) -> tuple[int, str, str]:
 
 
 async def command(server: Server, *words: str) -> tuple[int, str, str]:
-    own = ("--config", str(server.directory / "server.toml"))
-    data = ("--data-dir", str(server.data_directory))
-    return await run(server.directory, sys.executable, "-m", "tusd_py", *words, *own, *data)
+    command = (sys.executable, "-m", "tusd_py", *words, *server.own_flags)
+    return await run(server.directory, *command)
 
 
 async def printed(server: Server, last: str) -> str:
@@ -79,15 +79,13 @@ async def test_an_operator_looks_at_an_upload_and_removes_it(tmp_path: Path) -> 
 
 
 async def test_records_are_made_anew_from_the_store(tmp_path: Path) -> None:
-    """The state file is gone, the uploads are not."""
+    """The state is gone, the uploads are not."""
     settings = {"upload": {"lease_seconds": 1, "checkpoint_seconds": 0.2}}
     async with serving(tmp_path, settings) as server:
         token = server.mint(video_id="v1", client_id="c1")
         url = await tus.upload(server.endpoint, b"12345", metadata={}, bearer=token)
         await server.stop()
-        for file in server.data_directory.glob("state.db*"):
-            if file.is_file():
-                file.unlink()
+        await lose_state(server)
         code, out, err = await command(server, "state", "rebuild", "--json")
         assert code == 0, err
         assert json.loads(out) == {"uploads": 1, "adopted": 1, "failed": []}

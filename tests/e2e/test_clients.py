@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.installations import serving
 from tests.e2e.rig import (
     MIB,
     assert_finished,
@@ -29,7 +30,7 @@ from tests.support.clients import (
 from tests.support.java_client import JavaClient
 from tests.support.receiver import Receiver, receiving
 from tests.support.relay import Cut, Fault, Relay, relay_to
-from tests.support.server import Server, serving
+from tests.support.server import Server
 from tests.support.tus import video_metadata
 from tests.support.tuskit import TusKit, TusKitFailure
 from tests.support.wire import Hangup

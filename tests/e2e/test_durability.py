@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.installations import serving
 from tests.e2e.rig import KIB, MIB, assert_finished, content, created, hooked, upload_id
 from tests.support import tus
 from tests.support.receiver import HANGS, receiving
 from tests.support.relay import Fault, Relay, relay_to
-from tests.support.server import Server, serving
+from tests.support.server import Server
 from tests.support.wire import Hangup, connected
 
 

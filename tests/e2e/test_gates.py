@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.installations import serving
 from tests.e2e.rig import (
     KIB,
     assert_finished,
@@ -23,12 +24,13 @@ from tests.e2e.rig import (
     upload_id,
 )
 from tests.support import tus
+from tests.support.proxies import Kind
 from tests.support.receiver import (
     Receiver,
     receiving,
 )
 from tests.support.rufh import Rufh
-from tests.support.server import REPOSITORY, Server, serving
+from tests.support.server import REPOSITORY, Server
 
 DATA = content(64 * KIB)
 ALL = ["upload.created", "upload.completed"]
@@ -77,7 +79,7 @@ class Guarded:
 
 
 @asynccontextmanager
-async def guarded(directory: Path, **upload: Any) -> AsyncIterator[Guarded]:
+async def guarded(directory: Path, proxy: Kind = "nginx", **upload: Any) -> AsyncIterator[Guarded]:
     package = directory / "plugins" / "house_rules"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(GATE)
@@ -94,8 +96,8 @@ async def guarded(directory: Path, **upload: Any) -> AsyncIterator[Guarded]:
         settings = hooked(directory / "server", receiver, upload=quick)
         settings["hooks"].append(gate)
         path = os.pathsep.join((str(REPOSITORY), str(directory / "plugins")))
-        environment = {"PYTHONPATH": path}
-        async with serving(directory / "server", settings, environment=environment) as server:
+        own: dict[str, Any] = {"environment": {"PYTHONPATH": path}, "proxy": proxy}
+        async with serving(directory / "server", settings, **own) as server:
             yield Guarded(server, receiver, directory)
 
 
@@ -182,7 +184,7 @@ async def test_a_gate_speaks_for_the_resource_in_the_other_protocol(tmp_path: Pa
     """Its refusal is the answer to the whole file, which going on cannot change: Upload-Complete
     is true. Where it fails the upload can be gone on with: by an empty append that says the end."""
     rufh = Rufh(8)
-    async with guarded(tmp_path) as house:
+    async with guarded(tmp_path, "caddy") as house:
         house.order("refuse 422 no films of cats")
         bearer = house.server.mint()
         refused = await rufh.create(house.server.endpoint, DATA, is_end=True, bearer=bearer)

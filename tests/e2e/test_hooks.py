@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.installations import serving
 from tests.e2e.rig import (
     KIB,
     SOON,
@@ -31,7 +32,7 @@ from tests.support.receiver import (
     receiving,
     slow_down,
 )
-from tests.support.server import REPOSITORY, Server, serving
+from tests.support.server import REPOSITORY, Server
 
 DATA = content(64 * KIB)
 ALL = ["upload.created", "upload.completed"]
@@ -180,13 +181,13 @@ async def test_a_finished_file_is_where_the_template_says(tmp_path: Path) -> Non
             for data in (DATA, DATA[::-1], b""):
                 url = await finished(server, data) if data else await created(server, 0)
                 told = await receiver.told(upload_id(url), "upload.completed")
-                place = server.data_directory / "files" / told.data["place"]
+                place = server.files_root / told.data["place"]
                 assert _read(place) == data
                 found = await tus.head(url)
                 assert (found.status, found.offset) == (200, len(data))
                 assert completion_ids(receiver, url) == {told.event_id}
                 places.append((place, url))
-            root = server.data_directory / "files" / "7" / "1001"
+            root = server.files_root / "7" / "1001"
             (first, _), *others = places
             assert first == root / "film.mp4"
             for place, url in others:
@@ -201,8 +202,7 @@ async def command(server: Server, *words: str) -> str:
     """Run ``tusd-py`` on the server's settings; what it prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tusd_py", *words),
-        *("--config", str(server.directory / "server.toml")),
-        *("--data-dir", str(server.data_directory)),
+        *server.own_flags,
         cwd=server.directory,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         stdout=asyncio.subprocess.PIPE,

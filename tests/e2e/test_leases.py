@@ -1,4 +1,4 @@
-"""Two servers on one directory: at most one of them writes an upload, and nobody waits in vain."""
+"""Two servers on one store and state: at most one writes an upload, and nobody waits in vain."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.installations import serving_twice
 from tests.e2e.rig import (
     KIB,
     MIB,
@@ -25,13 +26,13 @@ from tests.e2e.rig import (
 )
 from tests.support import tus
 from tests.support.receiver import Receiver, receiving
-from tests.support.server import Server, serving
+from tests.support.server import Server
 from tests.support.wire import Hangup, Response, Wire, connected, request
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two servers that share a directory."""
+    """Two servers that share store and state."""
 
     first: Server
     second: Server
@@ -45,12 +46,8 @@ class Pair:
 async def pair(directory: Path, **sections: Any) -> AsyncIterator[Pair]:
     async with receiving() as receiver:
         settings = hooked(directory, receiver, **sections)
-        async with serving(directory, settings, name="first") as first:
-            second = first.twin("second")
-            try:
-                yield Pair(first, await second.start(), receiver)
-            finally:
-                await second.kill9()
+        async with serving_twice(directory, settings) as (first, second):
+            yield Pair(first, second, receiver)
 
 
 @asynccontextmanager

@@ -171,7 +171,7 @@ async def test_curl_on_a_bad_line_is_helped_by_tus(stage: Stage, tmp_path: Path)
                 *("-T", str(film(tmp_path)), "-H", f"Authorization: Bearer {server.mint()}"),
                 relay.url(server.endpoint),
             )
-    (path,) = (server.data_directory / "uploads").glob("*/*.bin")
+    (path,) = (server.store_root).glob("*/*.bin")
     url = server.endpoint + path.stem
     found = await tus.head(url)
     assert 0 < found.offset < len(DATA)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.installations import serving
 from tests.e2e.oneshot import Stage, bearer, finish_by_tus, sizes, staged
 from tests.e2e.rig import MIB, assert_finished, content, hooked, until
 from tests.support import tus
 from tests.support.faults import small_disk
 from tests.support.forms import field, file, form, form_type
 from tests.support.receiver import receiving
-from tests.support.server import REPOSITORY, Server, serving
+from tests.support.server import REPOSITORY, Server
 from tests.support.wire import Response, Wire, connected
 
 DATA = content(3 * MIB)
@@ -55,8 +56,8 @@ async def guarded(directory: Path) -> AsyncIterator[Stage]:
         settings = hooked(directory / "server", receiver)
         settings["hooks"].append(gate)
         path = os.pathsep.join((str(REPOSITORY), str(directory / "plugins")))
-        options = {"environment": {"PYTHONPATH": path}}
-        async with serving(directory / "server", settings, **options) as server:
+        environment = {"PYTHONPATH": path}
+        async with serving(directory / "server", settings, environment=environment) as server:
             yield Stage(server, receiver)
 
 
@@ -133,7 +134,7 @@ async def test_what_came_before_a_kill_is_gone_on_with(stage: Stage, shape: str)
         await wire.send(body[: body.index(DATA) + MIB])
         await until(lambda: sizes(server) == [MIB])
         await server.kill9()
-    (path,) = (server.data_directory / "uploads").glob("*/*.bin")
+    (path,) = (server.store_root).glob("*/*.bin")
     await server.start()
     await finish_by_tus(stage, server.endpoint + path.stem, DATA, MIB)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.e2e.installations import lose_state, servers_of, serving, state_contents
 from tests.e2e.rig import (
     MIB,
     assert_finished,
@@ -24,7 +25,7 @@ from tests.e2e.rig import (
 )
 from tests.support import tokens, tus
 from tests.support.receiver import SECRET, receiving
-from tests.support.server import REPOSITORY, Server, serving
+from tests.support.server import REPOSITORY, Server
 from tests.support.wire import Response, request
 
 # ------------------------------------------------------------------ logs and secrets
@@ -87,7 +88,9 @@ async def test_no_secret_is_written_or_told_anywhere(tmp_path: Path) -> None:
                 "event headers": str([dict(one.headers) for one in receiver.deliveries]).encode(),
                 "answers": b"".join(str(one.headers).encode() + one.body for one in said),
             }
-            places |= dict(_files_below(server.data_directory))
+            for directory in {one.data_directory for one in (server, *servers_of(server))}:
+                places |= dict(_files_below(directory))
+            places |= await state_contents(server)
             found = [(name, one) for one in secrets for name, text in places.items() if one in text]
             assert found == []
             assert len(places) > 10, "there was nothing to look into"
@@ -159,7 +162,7 @@ def test_an_open_door_without_a_key_of_ones_own_is_refused(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("rebuilt", [True, False], ids=["rebuilt", "adopted"])
 async def test_uploads_resume_after_the_state_is_lost(tmp_path: Path, rebuilt: bool) -> None:
-    """The state file is deleted; with ``state rebuild`` or without, unfinished uploads go on
+    """The state is deleted; with ``state rebuild`` or without, unfinished uploads go on
     from their last byte, and finished ones are told under the id they had."""
     data = content(2 * MIB)
     async with receiving() as receiver:
@@ -171,14 +174,11 @@ async def test_uploads_resume_after_the_state_is_lost(tmp_path: Path, rebuilt: b
             url = await created(server, len(data))
             assert (await tus.patch(url, 0, data[:MIB])).offset == MIB
             await server.kill9()
-            for file in list(server.data_directory.glob("state.db*")):
-                if file.is_file():
-                    file.unlink()
+            await lose_state(server)
             if rebuilt:
-                words = ("state", "rebuild", "--config", str(tmp_path / "server.toml"))
+                words = ("state", "rebuild", *server.own_flags)
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "tusd_py", *words),
-                    *("--data-dir", str(server.data_directory)),
                     cwd=tmp_path,
                     env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
                 )

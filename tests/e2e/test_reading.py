@@ -1,16 +1,15 @@
 """Downloads, status and events of the real server: stopped, crowded, in several processes."""
 
 import asyncio
-import re
 import time
 from pathlib import Path
 
 import psutil
 
+from tests.e2e.installations import figure, serving, several_processes
 from tests.e2e.rig import MIB, content, created, finished, stored_file, until_stored
 from tests.support import tus
 from tests.support.events import Listener
-from tests.support.server import Server, serving
 from tests.support.wire import Hangup, Wire, connected, request
 
 BIG_BYTES = 48 * MIB
@@ -29,13 +28,6 @@ async def stuck(url: str) -> Wire:
     wire = await Wire.to(url)
     await wire.send_head("GET", url)
     return wire
-
-
-async def sample(server: Server, name: str) -> float:
-    """One figure of the server's page, 0 where it is not there yet."""
-    page = (await request("GET", f"{server.base}/metrics")).text
-    found = re.search(rf"^{re.escape(name)} (\S+)$", page, re.MULTILINE)
-    return float(found[1]) if found else 0.0
 
 
 async def test_a_stop_ends_readers_soon(tmp_path: Path) -> None:
@@ -106,9 +98,7 @@ async def test_placed_files_are_handed_out_and_lost_ones_are_gone(tmp_path: Path
         url = await finished(server, data)
         assert not stored_file(server, url).exists()
         assert (await request("GET", url)).body == data
-        (placed,) = [
-            path for path in (server.data_directory / "files").rglob("*") if path.is_file()
-        ]
+        (placed,) = [path for path in (server.files_root).rglob("*") if path.is_file()]
         await asyncio.to_thread(placed.unlink)
         gone = await request("GET", url)
         assert gone.status == 410 and b"ERR_BYTES_GONE" in gone.body
@@ -120,8 +110,8 @@ async def test_placed_files_are_handed_out_and_lost_ones_are_gone(tmp_path: Path
 
 
 async def test_a_viewer_sees_what_another_process_writes(tmp_path: Path) -> None:
-    """Two workers; whichever has the stream tells what either received."""
-    async with serving(tmp_path, {"process": {"workers": 2}}) as server:
+    """Two workers, or more machines; whichever has the stream tells what either received."""
+    async with serving(tmp_path, several_processes()) as server:
         url = await created(server, 2 * MIB)
         wires = [await Wire.to(url) for _ in range(4)]
         listeners = [await listen(wire, url + "/events") for wire in wires]
@@ -157,7 +147,7 @@ async def test_readers_are_counted(tmp_path: Path) -> None:
         whole = 'tusd_py_streams_total{end="whole",kind="download"}'
         cut = 'tusd_py_streams_total{end="cut",kind="download"}'
         async with asyncio.timeout(20):
-            while await sample(server, cut) < 1:
+            while await figure(server, cut) < 1:
                 pass
-        assert await sample(server, whole) == 1
-        assert await sample(server, 'tusd_py_sent_bytes_total{kind="download"}') >= len(data)
+        assert await figure(server, whole) == 1
+        assert await figure(server, 'tusd_py_sent_bytes_total{kind="download"}') >= len(data)

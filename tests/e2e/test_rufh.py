@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.e2e.installations import serving
 from tests.e2e.rig import (
     MIB,
     assert_finished,
@@ -24,7 +25,7 @@ from tests.support import tus
 from tests.support.receiver import Receiver, receiving
 from tests.support.relay import Cut, Fault, Relay, relay_to
 from tests.support.rufh import Rufh
-from tests.support.server import Server, serving
+from tests.support.server import Server
 from tests.support.urlsession import UrlSession, UrlSessionFailure
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("rufh")]
@@ -65,7 +66,7 @@ async def shared_place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     directory = tmp_path_factory.mktemp("rufh")
     async with (
         receiving() as receiver,
-        serving(directory, hooked(directory, receiver)) as server,
+        serving(directory, hooked(directory, receiver), proxy="caddy") as server,
         relay_to(server.endpoint) as relay,
     ):
         yield Place(server, relay, receiver, content(SIZE))
@@ -81,7 +82,7 @@ def place(shared_place: Place) -> Place:
 
 
 def stored_files(server: Server) -> set[Path]:
-    return {one for one in (server.data_directory / "uploads").glob("*/*") if one.is_file()}
+    return {one for one in (server.store_root).glob("*/*") if one.is_file()}
 
 
 def never_from_zero(phone: UrlSession) -> None:
@@ -153,6 +154,8 @@ async def test_a_phone_survives_a_restart_of_the_server(
     assert phone.url is not None
     await until_stored(place.server, phone.url, MIB)
     await restart(place.server)
+    # A proxy notices that its server has gone once there is something to send to it.
+    connection.resume()
     answer = await uploading
     assert (answer.status, answer.offset) == (201, SIZE)
     never_from_zero(phone)

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.e2e.installations import figure, serving
 from tests.e2e.rig import (
     KIB,
     MIB,
@@ -22,8 +23,8 @@ from tests.e2e.rig import (
 )
 from tests.support import tus
 from tests.support.receiver import receiving
-from tests.support.server import Server, serving
-from tests.support.wire import Hangup, Wire, connected, request
+from tests.support.server import Server
+from tests.support.wire import Hangup, Wire, connected
 
 # ------------------------------------------------------------------ stopping
 
@@ -203,10 +204,9 @@ async def _patch_until_done(url: str, data: bytes) -> bool:
 
 async def _until_running(server: Server, count: int) -> None:
     """As many bodies are being written."""
-    page = ""
     async with asyncio.timeout(20):
-        while f"tusd_py_appends_running {count}.0" not in page:
-            page = (await request("GET", f"{server.base}/metrics")).text
+        while await figure(server, "tusd_py_appends_running") != count:
+            pass
 
 
 def _listens(server: Server) -> bool:

@@ -23,6 +23,8 @@ from tests.support.toml import build_toml
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+PORT_TRIES = 5
+PORT_TAKEN = "Address already in use"
 LINE_BYTES = 4 * 1024 * 1024
 LogRecord = dict[str, Any]
 
@@ -68,6 +70,7 @@ class Server:
         self.errors: list[str] = []
         """Lines of standard error, over all starts."""
         self._heard_by = heard_by
+        self._has_served = False
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
         self._grown = asyncio.Condition()
@@ -77,6 +80,17 @@ class Server:
     async def start(self) -> Self:
         """Start it, on the port of the first start, and wait until it is ready."""
         assert self._process is None or self._process.returncode is not None, "it runs already"
+        for _ in range(PORT_TRIES - 1):
+            try:
+                return await self._start()
+            except ServerDied as error:
+                # Somebody else was faster to take the port that was free a moment ago.
+                if self._has_served or PORT_TAKEN not in str(error):
+                    raise
+                self.port = quiet_port()
+        return await self._start()
+
+    async def _start(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         read_end, write_end = os.pipe()
         try:
@@ -112,6 +126,7 @@ class Server:
         told = json.loads(line)
         self.endpoint, self.base, self.pid = told["endpoint"], told["base"], told["pid"]
         self.port = int(self.base.rsplit(":", 1)[1].rstrip("/"))
+        self._has_served = True
         return self
 
     async def kill9(self) -> None:
