@@ -355,3 +355,10 @@ async def test_commits_with_events_wake_the_dispatcher(rig: StateRig, is_far: bo
     (event,) = await tell(other, 1, CREATED)
     await asyncio.wait_for(waiting, 5.0)
     assert events_of(await claim(state)) == [event]
+
+
+async def test_whoever_delivers_is_woken_though_nothing_was_committed(state: StateStore) -> None:
+    """For events of others, and for what a dead process had: nobody tells of these."""
+    wakeups = state.wakeups()
+    for _ in range(3):
+        await asyncio.wait_for(anext(wakeups), 5.0)

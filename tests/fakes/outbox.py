@@ -1,4 +1,5 @@
-"""An outbox in memory that follows the contract, and can be out of reach."""
+"""An outbox in memory that follows the contract, and can be out of reach. But it wakes nobody each
+second: so days pass quickly, and it is seen what lanes do by themselves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 RECORD_SECONDS: Final = 30.0
 """A claim outlasts the delivery's deadline by this, for writing the outcome down."""
 LOOK_SECONDS: Final = 30.0
-"""How often a lane looks without being woken: for claims of others that ran out."""
+"""How often a lane looks without being woken. Events of other servers, and what a dead server had
+claimed, do not wait for it: the outbox wakes lanes for these within a second."""
 LEAST_PAUSE_SECONDS: Final = 0.2
 """Before a lane looks again at what was due and could not be claimed."""
 STATE_AWAY: Final = RetryPolicy(first_seconds=0.5, cap_seconds=15.0)

@@ -309,7 +309,8 @@ class Outbox(ABC):
     """Events on their way: at least once, in order per upload and per hook.
 
     An upload's next event for a hook is handed out only when its earlier one was taken or buried.
-    A delivery that is handed out is the caller's for ``claim_seconds``, or until its process dies.
+    A delivery that is handed out is the caller's for ``claim_seconds``, or until its process dies:
+    on one host that is known at once, over many within seconds.
     """
 
     @abstractmethod
@@ -321,7 +322,12 @@ class Outbox(ABC):
     async def claim(
         self, hook: str, *, now: float, claim_seconds: float, limit: int
     ) -> Sequence[Delivery]:
-        """Deliveries that are due, oldest first, at most one per upload."""
+        """Deliveries that are due, oldest first, at most one per upload.
+
+        What other processes have committed or let go within the last second or two may not be
+        among them, but nobody is told that nothing is due where something was when this was
+        called. What was handed out to a caller that is cancelled is free again.
+        """
 
     @abstractmethod
     async def settle(self, deliveries: Sequence[Delivery]) -> None:
@@ -329,7 +335,8 @@ class Outbox(ABC):
 
     @abstractmethod
     async def postpone(self, delivery: Delivery, *, until: float) -> None:
-        """It failed; try again then. Counts an attempt."""
+        """It failed; try again then. Counts an attempt. Nothing happens where the delivery is
+        another's by now."""
 
     @abstractmethod
     async def bury(self, delivery: Delivery, *, reason: str, now: float) -> None:
@@ -345,7 +352,8 @@ class Outbox(ABC):
 
     @abstractmethod
     async def next_due(self, hook: str) -> float | None:
-        """Unix time at which the next unclaimed delivery is due; None: nothing waits."""
+        """Unix time at which the next unclaimed delivery is due; None: nothing waits. As for
+        ``claim``, what others have done a moment ago may not count yet."""
 
     @abstractmethod
     async def backlog(self) -> dict[str, int]:
@@ -353,8 +361,9 @@ class Outbox(ABC):
 
     @abstractmethod
     def wakeups(self) -> AsyncIterator[None]:
-        """Yields whenever events may have been committed, by this process or (within a second)
-        another. Coalesced."""
+        """Yields whenever there may be something to hand out: at once for events that this
+        process has committed, and at least once a second, for those of others and for what was
+        handed out to a process that has died. Coalesced."""
 
     @abstractmethod
     async def purge(self, *, before: float) -> int:

@@ -86,13 +86,15 @@ class Heads:
         self._unsure[bucket] = self._number
 
     async def refresh(self, hook: str) -> None:
-        """See what there is to see: of what was known to be new when this was called all."""
+        """Look where something was known to be new when this was called."""
         if hook not in self._sights:
             self._sights[hook] = {}
             self._is_old = True
         if asyncio.get_running_loop().time() - self._looked_at >= LOOK_SECONDS:
             self._is_old = True
-        while self._is_old or self._unsure:
+        # Not what has become so since: others may commit without a pause.
+        since = self._number
+        while self._is_old or any(at <= since for at in self._unsure.values()):
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look(), name="outbox look")
                 self._looking.add_done_callback(_hear_out)
