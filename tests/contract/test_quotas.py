@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from tests.contract.states import STATES, StateRig
 from tests.fakes.buckets import Bucket, Places
 from tusd_py.core.ids import HolderId
-from tusd_py.core.rates import MICRO, Rate, Turn
+from tusd_py.core.rates import MAX_PATIENCE_SECONDS, MICRO, Rate, Turn
 from tusd_py.state.base import StateError, StateStore
 
 EVERY_SECOND = Rate(count=60, seconds=60.0, burst=3)
@@ -101,8 +101,9 @@ class TestTurns:
         self, rig: StateRig, state: StateStore
     ) -> None:
         await state.admit("client", Rate(count=1, seconds=86_400.0, burst=1))
-        assert await state.admit("client", EVERY_SECOND) == Turn(False, 1.0)
-        rig.clock.advance(1)
+        longest = MAX_PATIENCE_SECONDS + 1
+        assert await state.admit("client", EVERY_SECOND) == Turn(False, longest)
+        rig.clock.advance(longest)
         assert await state.admit("client", EVERY_SECOND) == Turn(True, 0.0)
 
 

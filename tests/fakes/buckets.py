@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from tusd_py.core.rates import MICRO, Rate
+from tusd_py.core.rates import MAX_PATIENCE_SECONDS, MICRO, Rate
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Bucket:
         had = Fraction(rate.burst)
         if self.tokens is not None:
             had = min(had, self.tokens + (now - self.at) / interval)
-        had = max(had, -patience / interval)
+        had = max(had, -Fraction(MAX_PATIENCE_SECONDS) / interval)
         wait = max(Fraction(0), (1 - had) * interval)
         is_given = wait <= patience
         self.at, self.tokens = now, had - is_given

@@ -180,6 +180,17 @@ async def test_every_kind_of_creation_counts(world: World) -> None:
         await world.create(9, who=once)
 
 
+async def test_a_final_upload_is_held_back_even_where_others_are_refused(world: World) -> None:
+    """All its bytes have come: 429 would be their end."""
+    seen, _ = limit(world, creations=2, creation_seconds=0.4, answer="refuse")
+    parts = await world.part(b"ab"), await world.part(b"c")
+    with pytest.raises(TooManyRequests):
+        await world.create(3)
+    final = await world.final(*parts)
+    assert (final.status, world.content(final.id)) == (Status.COMPLETE, b"abc")
+    assert seen.outcomes == ["refused", "held"]
+
+
 async def test_a_creation_that_is_refused_by_its_own_length_spends_nothing(tmp_path: Path) -> None:
     world = World(tmp_path, settings=UploadSettings(max_bytes=ByteSize(10)))
     await world.start()

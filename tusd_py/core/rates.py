@@ -16,6 +16,8 @@ MICRO: Final = 1_000_000
 MAX_BURST: Final = 10_000
 MAX_SECONDS: Final = 86_400.0
 """Together they keep every sum below 2**53: a double holds it exactly."""
+MAX_PATIENCE_SECONDS: Final = 60.0
+"""Nobody waits longer for a turn, so no client is further ahead of its burst."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,11 @@ class Rate:
         """How far ahead of now a client may be and still take its turn at once."""
         return self.interval_us * (self.burst - 1)
 
+    @property
+    def reach_us(self) -> int:
+        """How far ahead of now a client can be that got its turns at this rate."""
+        return self.tolerance_us + self.interval_us + int(MAX_PATIENCE_SECONDS * MICRO)
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -60,13 +67,12 @@ def give_turn(
     what to keep for the next call.
 
     ``paid_until``: what came of the last call; None where nothing is known. A number that this rate
-    and patience cannot have come to (the operator changed them, or a clock was set back) is cut
-    down to the highest they can: nobody is locked out by what held before.
+    cannot have come to (the operator changed it, or a clock was set back) is cut down to the
+    highest it can: nobody is locked out by what held before. ``patience_us`` is at most
+    ``MAX_PATIENCE_SECONDS``.
     """
-    interval, tolerance = rate.interval_us, rate.tolerance_us
-    latest = now + tolerance + patience_us + interval
-    start = min(max(now if paid_until is None else paid_until, now), latest)
-    wait = max(0, start - tolerance - now)
+    start = min(max(now if paid_until is None else paid_until, now), now + rate.reach_us)
+    wait = max(0, start - rate.tolerance_us - now)
     if wait > patience_us:
         return Turn(False, wait / MICRO), start
-    return Turn(True, wait / MICRO), start + interval
+    return Turn(True, wait / MICRO), start + rate.interval_us

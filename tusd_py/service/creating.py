@@ -84,7 +84,7 @@ class Creator:
         that waits for parts, goes on behind the answer.
         """
         upload = self._plan(command, principal)
-        if await self._creations.admit(upload.owner.client_id) > 0:
+        if await self._creations.admit(upload.owner.client_id, upload.kind) > 0:
             upload = self._plan(command, principal)  # its time begins now
         if upload.kind is Kind.FINAL:
             upload = await self._joiner.plan(upload, principal.owner)

@@ -13,6 +13,7 @@ from typing import Final
 from tusd_py.core.errors import CreationDelayed, ServerStopping, TooManyRequests, UploadError
 from tusd_py.core.ids import ClientId
 from tusd_py.core.rates import Turn
+from tusd_py.core.upload import Kind
 from tusd_py.service.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,13 @@ class Creations:
         """Who is held back is held back no longer: another server, or the next one, goes on."""
         self._stopping.set()
 
-    async def admit(self, client_id: ClientId) -> float:
+    async def admit(self, client_id: ClientId, kind: Kind) -> float:
         """Wait for the client's turn; the seconds that took. Raises TooManyRequests,
         CreationDelayed, ServerStopping, StateError. One round trip, also for those who wait."""
         if self._quotas is None or self._rate is None:
             return 0.0
-        is_slow = self._settings.answer == "slow"
+        # All bytes of a final upload have come: to end it now would be to throw them away.
+        is_slow = self._settings.answer == "slow" or kind is Kind.FINAL
         patience = self._settings.max_wait_seconds if is_slow else 0.0
         turn = await self._quotas.admit(KEY + client_id, self._rate, patience_seconds=patience)
         if turn.is_given and turn.wait_seconds <= 0:

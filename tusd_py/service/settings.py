@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
-from tusd_py.core.rates import MAX_BURST, MAX_SECONDS, Rate
+from tusd_py.core.rates import MAX_BURST, MAX_PATIENCE_SECONDS, MAX_SECONDS, Rate
 from tusd_py.core.rules import Limits
 from tusd_py.settings import Settings
 
@@ -93,8 +93,9 @@ class LimitSettings(Settings):
     """So many may come at once after a pause; "none": as many as creations."""
     answer: Literal["slow", "refuse"] = "slow"
     """What becomes of creations that come faster: "slow" holds each back until its turn; "refuse"
-    answers 429 with Retry-After, which ends an upload of tus-js-client for good."""
-    max_wait_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    answers 429 with Retry-After, which ends an upload of tus-js-client for good; only a final
+    upload is held back even so, for all its parts have come."""
+    max_wait_seconds: Annotated[float, Field(gt=0, le=MAX_PATIENCE_SECONDS)] = 10.0
     """With "slow", one whose turn is farther off is held back for this time and then answered 503
     with Retry-After. Shorter than the patience of clients (30 s on iPhones) and proxies."""
     bodies: Annotated[int, Field(ge=1)] | None = None

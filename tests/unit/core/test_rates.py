@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.buckets import Bucket
-from tusd_py.core.rates import MAX_BURST, MAX_SECONDS, MICRO, Rate, Turn, give_turn
+from tusd_py.core.rates import (
+    MAX_BURST,
+    MAX_PATIENCE_SECONDS,
+    MAX_SECONDS,
+    MICRO,
+    Rate,
+    Turn,
+    give_turn,
+)
 
 EVERY_SECOND = Rate(count=60, seconds=60, burst=3)
 NOW = 1_800_000_000 * MICRO
@@ -61,15 +69,24 @@ def test_a_slower_rate_of_before_locks_nobody_out() -> None:
     """An operator who allows more again need not wait for the old debt to be paid."""
     _, paid = ask(None, 0, Rate(count=1, seconds=86_400, burst=1))
     turn, paid = ask(paid, 1)
-    assert not turn.is_given and turn.wait_seconds == 1
-    assert ask(paid, 2)[0].is_given
+    assert turn == Turn(False, MAX_PATIENCE_SECONDS + 1)
+    assert ask(paid, 1 + MAX_PATIENCE_SECONDS + 1)[0].is_given
+
+
+def test_who_has_no_patience_does_not_forget_the_turns_of_those_who_have() -> None:
+    """What they wait for is theirs; refused calls in between change nothing."""
+    paid = _burst(None, 0, 3)[-1][1]
+    for wait in (1, 2, 3):
+        turn, paid = ask(paid, 0, patience=60)
+        assert turn == Turn(True, wait)
+        assert ask(paid, 0) == (Turn(False, wait + 1), paid)
 
 
 def test_a_clock_that_was_set_back_locks_nobody_out() -> None:
     _, paid = ask(None, 5_000)
     turn, paid = ask(paid, 0)
-    assert not turn.is_given and turn.wait_seconds == 1
-    assert ask(paid, 1)[0].is_given
+    assert turn == Turn(False, MAX_PATIENCE_SECONDS + 1)
+    assert ask(paid, MAX_PATIENCE_SECONDS + 1)[0].is_given
 
 
 def test_a_bucket_that_was_not_used_for_long_is_full_and_not_fuller() -> None:

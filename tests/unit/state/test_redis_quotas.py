@@ -63,7 +63,7 @@ async def keys(server: RedisServer) -> Mapping[str, int]:
 async def test_a_turn_is_spent_once_however_often_its_call_is_sent(tmp_path: Path) -> None:
     """The connection was lost before the answer: the same call, with the same token, comes again,
     perhaps after calls of others."""
-    rate = (RATE.interval_us, RATE.tolerance_us, 10**9)
+    rate = (RATE.interval_us, RATE.tolerance_us, 10**9, 10**9)
     async with redis_server(tmp_path) as server:
         first = [await run(server, ADMIT, f"{n:016x}", *rate) for n in range(6)]
         again = [await run(server, ADMIT, f"{n:016x}", *rate) for n in range(6)]

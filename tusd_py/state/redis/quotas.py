@@ -36,6 +36,7 @@ class RedisQuotas(Quotas):
             digest.hex(),
             rate.interval_us,
             rate.tolerance_us,
+            rate.reach_us,
             int(patience_seconds * MICRO),
         )
         return Turn(is_given == b"1", int(wait) / MICRO)

@@ -1,7 +1,9 @@
 -- The next turn of a client: the sums of core/rates.py, in whole microseconds.
--- ARGV: 3 digest of the key, 4 interval, 5 tolerance, 6 patience. Reply: '1' or '0', wait.
+-- ARGV: 3 digest of the key, 4 interval, 5 tolerance, 6 reach, 7 patience.
+-- Reply: '1' or '0', wait.
 local key = B .. ':rate:' .. ARGV[3]
-local interval, tolerance, patience = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local interval, tolerance = tonumber(ARGV[4]), tonumber(ARGV[5])
+local reach, patience = tonumber(ARGV[6]), tonumber(ARGV[7])
 local us = math.floor(now * 1000 + 0.5)
 -- Numbers of 16 digits: tostring would round them.
 local function whole(number) return string.format('%.0f', number) end
@@ -13,7 +15,7 @@ local before = string.match(done, token .. '=(%d+);')
 if before then return {'1', before} end
 
 local paid = tonumber(kept[1] or us)
-local start = math.min(math.max(paid, us), us + tolerance + patience + interval)
+local start = math.min(math.max(paid, us), us + reach)
 local wait = math.max(0, start - tolerance - us)
 local given = wait <= patience
 if given then
