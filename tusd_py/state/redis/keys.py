@@ -187,6 +187,63 @@ KEYS: Final[tuple[Key, ...]] = (
         meaning="removals of late, by when they were: one that is sent again is known by it",
         life="a minute, and until the next removal",
     ),
+    # --- events
+    Key(
+        name="events",
+        form=Form.SORTED_SET,
+        meaning="ids of events, by when they happened: none is told again under its id",
+        life="each for outbox.keep_seconds, and as long as a hook waits for it",
+    ),
+    Key(
+        name="e:<event>",
+        form=Form.STRING,
+        meaning="an event: how many hooks have not done with it, its upload, its number in the "
+        "bucket, when, kind and data (JSON)",
+        life="until each hook has taken it, or its dead letters are purged",
+    ),
+    Key(
+        name="heads:<hook>",
+        form=Form.HASH,
+        meaning="the next event of each upload for that hook: failures, when it is due, and who "
+        "has it until when",
+        life=_MEMBERS,
+    ),
+    Key(
+        name="due:<hook>",
+        form=Form.SORTED_SET,
+        meaning="uploads whose next event nobody has, by when it is due",
+        life=_MEMBERS,
+    ),
+    Key(
+        name="claims:<hook>",
+        form=Form.SORTED_SET,
+        meaning="uploads whose next event a process has, with its name, by until when",
+        life=_MEMBERS,
+    ),
+    Key(
+        name="wait:<hook>:<id>",
+        form=Form.SORTED_SET,
+        meaning="further events of an upload for that hook, in the order of their commits",
+        life=_MEMBERS,
+    ),
+    Key(
+        name="dead:<hook>",
+        form=Form.SORTED_SET,
+        meaning="dead letters, by when they were given up",
+        life="each until it is replayed, or for outbox.keep_seconds",
+    ),
+    Key(
+        name="letters:<hook>",
+        form=Form.HASH,
+        meaning="what is written on dead letters: failures and the last reason",
+        life="as the dead letter",
+    ),
+    Key(
+        name="backlog",
+        form=Form.HASH,
+        meaning="how many events wait, by hook",
+        life="each while events wait or are dead, and until the next purge",
+    ),
     # --- quotas: the only keys that Redis itself lets go
     Key(
         name="rate:<digest>",
