@@ -7,6 +7,7 @@ from cyclopts import App, CycloptsError, Parameter
 from tusd_py import __version__
 from tusd_py.cli import commands
 from tusd_py.cli.exits import EXIT_CODES, CommandFailed, Exit, tell_failure
+from tusd_py.cli.moving import FORMS, copy_state
 from tusd_py.cli.session import Session
 from tusd_py.core.upload import Status
 
@@ -122,13 +123,24 @@ def _add_uploads(app: App, session: Session) -> None:
 
 
 def _add_state(app: App, session: Session) -> None:
-    state = App(name="state", help="Repair the state.")
+    state = App(name="state", help="Repair the state, or move it into another store.")
     app.command(state)
 
     @state.command
     def rebuild(*, json: Json = False) -> int:
         """Make records anew from what lies in the store. Servers may be running meanwhile."""
         return commands.rebuild_state(session, as_json=json)
+
+    @state.command
+    def copy(
+        *,
+        source: Annotated[str, Parameter(name="--from", help=f"What to copy: {FORMS}.")],
+        target: Annotated[str, Parameter(name="--to", help="Where to: as --from; empty.")],
+        json: Json = False,
+    ) -> int:
+        """Copy all records and events into another state, and compare both. No server may run on
+        either: stop them all first. The source stays as it is."""
+        return copy_state(session, source, target, as_json=json)
 
     events = App(name="events", help="Look after events that hooks did not take.")
     app.command(events)

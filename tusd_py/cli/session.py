@@ -23,6 +23,7 @@ from tusd_py.core.errors import (
 from tusd_py.hooks.kinds import HookUnusable
 from tusd_py.host import HostUnsupported
 from tusd_py.state.base import StateError
+from tusd_py.state.moving import MoveRefused
 from tusd_py.stores.base import StoreError
 
 EXIT_OF: Mapping[type[UploadError], Exit] = {
@@ -58,6 +59,8 @@ def guarded() -> Iterator[None]:
         yield
     except (ConfigError, KeyUnusable, HookUnusable, HostUnsupported) as exc:
         raise CommandFailed(Exit.CONFIGURATION, str(exc)) from exc
+    except MoveRefused as exc:
+        raise CommandFailed(Exit.REFUSED, str(exc)) from exc
     except (StateError, StoreError) as exc:
         raise CommandFailed(Exit.UNAVAILABLE, _with_cause(exc)) from exc
     except UploadError as exc:

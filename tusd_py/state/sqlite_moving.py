@@ -199,8 +199,8 @@ def _add(db: sqlite3.Connection, pieces: Sequence[Piece]) -> None:
                 _add_delivery(db, piece)
             case Known():
                 # Nobody is told of it any more, so that its data is not asked for either.
-                values = (piece.event_id, piece.upload_digits, "", piece.occurred_at, "")
-                db.execute(_ADD_EVENT, values)
+                empty = (piece.event_id, piece.upload_digits, "", piece.occurred_at, "")
+                db.execute(_ADD_EVENT, empty)
 
 
 def _add_delivery(db: sqlite3.Connection, piece: Waiting | Dead) -> None:
