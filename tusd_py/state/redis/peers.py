@@ -76,6 +76,7 @@ class Peers:
         try:
             async with asyncio.timeout(within_seconds):
                 await self._subscribed.wait()
+            await self._beat()
         except TimeoutError:
             await self._stop()
             raise StateError(f"messages of Redis cannot be subscribed to: {self._reason}") from None
