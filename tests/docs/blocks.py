@@ -13,6 +13,7 @@ FENCE: Final = re.compile(r"```(\w*)")
 COMMENT: Final = re.compile(r"<!-- test: (\S+) (\S+)(?: (.+?))? -->")
 LANGUAGES: Final = {
     "run": {"sh"},
+    "stopped": {"sh"},
     "serve": {"sh"},
     "make": {"sh"},
     "plan": {"sh"},

@@ -1,14 +1,15 @@
 """Plays the blocks of one story, in a directory that looks like the repository to them.
 
 Actions: ``file`` writes the block; a .toml is also loaded by ``tusd-py config check``. ``run``
-executes it in bash; what it sets is there for the next one. ``output`` is what the last ``run``
-printed. ``serve`` is a command that starts the server, ``start`` one that starts something else
-and has begun when it prints the argument; ``says`` is what the last of those prints sooner or
-later. ``page`` is opened in a browser: what can be read on it is what it ``says``; its second word
-is the file that its form sends, or what stands behind the # of its address, and {{ NAME }} in it is
-a variable. ``make`` is a ``serve`` from the repository, ``plan`` is asked of make without doing it.
+executes it in bash; what it sets is there for the next one. ``stopped`` is a ``run`` after the
+server was stopped. ``output`` is what the last of these printed. ``serve`` is a command that starts
+the server, ``start`` one that starts something else and has begun when it prints the argument;
+``says`` is what the last of those prints sooner or later. ``page`` is opened in a browser: what can
+be read on it is what it ``says``; its second word is the file that its form sends, or what stands
+behind the # of its address, and {{ NAME }} in it is a variable. ``make`` is a ``serve`` from the
+repository, ``plan`` is asked of make without doing it.
 
-Ports are the only change: 8080 becomes the server's, 9000 a free one.
+Ports are the only change: 8080 becomes the server's, each of PORTS a free one.
 """
 
 import asyncio
@@ -17,7 +18,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,9 +26,12 @@ from typing import Final
 from tests.docs.blocks import Block, is_in, is_like
 from tests.support.browser import chromium
 from tests.support.server import REPOSITORY
+from tests.support.sockets import quiet_port
 
 CLIENTS: Final = REPOSITORY / "tests" / "clients" / "node_modules"
 SECONDS: Final = 30.0
+PORTS: Final = ("6379", "8081", "8082", "9000")
+"""Of what else is started."""
 SHELL: Final = ("bash", "-euo", "pipefail", "-c")
 
 
@@ -82,7 +85,7 @@ class Stage:
         """What the last ``run`` printed."""
         self.base = ""
         """The server's address, once one was started."""
-        self.other_port = free_port()
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.plays: list[Play] = []
         self.server: Play | None = None
 
@@ -107,6 +110,11 @@ class Stage:
                 await self.write(block.argument, text)
             case "run":
                 self.output = await self.shell(text, code=int(block.argument or 0))
+            case "stopped":
+                assert self.server is not None, f"{block.place}: there is no server"
+                await self.server.end()
+                self.server = None
+                self.output = await self.shell(text)
             case "output":
                 assert is_like(text, self.output), f"{block.place}\n{text}\n<>\n{self.output}"
             case "serve":
@@ -129,7 +137,7 @@ class Stage:
         """With the ports of this stage."""
         if self.base:
             text = text.replace("http://127.0.0.1:8080", self.base)
-        return re.sub(r"\b9000\b", str(self.other_port), text)
+        return re.sub(r"\b(\d{4})\b", lambda found: self.ports.get(found[1], found[1]), text)
 
     async def write(self, name: str, text: str) -> None:
         path = self.directory / name
@@ -241,8 +249,9 @@ def first_line(descriptor: int) -> str:
         return pipe.readline()
 
 
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def free_ports(count: int) -> list[str]:
+    """Ports that nobody listens on, and that nobody is given."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(quiet_port())
+    return [str(port) for port in found]

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 import redis
 
+from tests.docs.tables import build_key_table
 from tests.e2e.rig import stored_bytes
 from tests.support import tus
 from tests.support.redis_confs import (
@@ -118,6 +119,20 @@ def test_the_server_has_the_rights_that_it_needs_and_no_more() -> None:
     """The user of the file has what the code says it needs."""
     (line,) = re.findall(r"(?m)^user tusd on #0+ (.+)$", (CONF / "users.acl").read_text())
     assert line == build_rules("tusd")
+
+
+def test_the_table_of_keys_is_the_codes_own() -> None:
+    """Made anew by python -m tests.docs.tables."""
+    text = (CONF / "README.md").read_text()
+    shown = text.partition("<!-- keys -->\n")[2].partition("<!-- end of keys -->")[0]
+    assert shown == build_key_table()
+
+
+def test_every_file_is_told_of() -> None:
+    """What lies in conf/redis is in its README, and what that names is there."""
+    text = (CONF / "README.md").read_text()
+    files = {path.name for path in CONF.iterdir()} - {"README.md"}
+    assert set(re.findall(r"(?<![\w/])`([a-z]+\.(?:conf|acl))`", text)) - {"nodes.conf"} == files
 
 
 async def test_tls_is_what_the_file_shows(tmp_path: Path) -> None:
