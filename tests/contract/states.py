@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from pathlib import Path
 from typing import Any, Final, cast
 
+from tests.contract.redis_states import REDIS_STATES
 from tests.contract.state_rig import BOOT as BOOT
 from tests.contract.state_rig import LEASE_SECONDS as LEASE_SECONDS
 from tests.contract.state_rig import FakeClock as FakeClock
@@ -89,6 +90,7 @@ async def make_sqlite(folder: Path) -> AsyncIterator[StateRig]:
 
 STATES: Final[Mapping[str, Callable[[Path], AbstractAsyncContextManager[StateRig]]]] = {
     "sqlite": make_sqlite,
+    **REDIS_STATES,
 }
 
 

@@ -62,13 +62,28 @@ class RedisCluster:
     async def master_of(self, slot: int) -> RedisServer:
         return (await self.slot_owners())[slot]
 
-    async def fail_over(self, master: RedisServer) -> RedisServer:
-        """Its replica takes over in an orderly way, nothing is lost; the new master."""
+    async def fail_over(self, master: RedisServer, *, by_vote: bool = True) -> RedisServer:
+        """Its replica takes over in an orderly way, nothing is lost; the new master.
+
+        Other masters vote for replicas of one master only once in two node timeouts. Without their
+        vote the replica takes over once it is in step: nobody may write meanwhile.
+        """
         replica = await self.replica_of(master)
-        await replica.call("CLUSTER", "FAILOVER")
+        if not by_vote:
+            await self._in_step(replica, master)
+        await replica.call("CLUSTER", "FAILOVER", *([] if by_vote else ["TAKEOVER"]))
         await eventually(lambda: _is(replica, "master"), "no fail-over", seconds=FAILOVER_SECONDS)
         await self.healthy()
         return replica
+
+    async def _in_step(self, replica: RedisServer, master: RedisServer) -> None:
+        written = (await master.info("replication"))["master_repl_offset"]
+
+        async def is_in_step() -> bool:
+            told = await replica.info("replication")
+            return bool(told["slave_repl_offset"] >= written)
+
+        await eventually(is_in_step, "the replica is behind", seconds=FAILOVER_SECONDS)
 
     async def healthy(self, *, seconds: float = FORM_SECONDS) -> None:
         """Wait until every node that runs sees all slots served and, where all run, every

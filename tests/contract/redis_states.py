@@ -1,0 +1,262 @@
+"""Rigs of the state in Redis: one server of each engine, and a cluster, shared by a test process.
+
+They are started when they are first wanted and emptied between tests. On engine 6.2 the server's
+own clock is moved, and the code runs as it is. The other engines do not run on such a clock: there
+the scripts read the time from a key.
+"""
+
+import atexit
+import shutil
+import tempfile
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+from redis.crc import key_slot
+
+from tests.contract.state_rig import BEGAN, LEASE_SECONDS, FakeClock, StateRig
+from tests.support.redis_engines import Engine, FrozenClock
+from tests.support.redis_groups import RedisCluster, make_cluster
+from tests.support.redis_servers import RedisServer
+from tusd_py.core.upload import Boot
+from tusd_py.state.base import StateStore
+from tusd_py.state.redis.link import Link
+from tusd_py.state.redis.places import base_keys
+from tusd_py.state.redis.settings import RedisSettings
+from tusd_py.state.redis.store import RedisState
+
+PREFIX: Final = "rig"
+CLOCK_KEY: Final = ":clock"
+AHEAD_SECONDS: Final = 1_600_000_000.0 - BEGAN
+"""The server's clock is not that of its clients: who mixes them up is found out."""
+CLUSTER_TIMEOUT_MS: Final = 15_000
+"""Long, for a machine under load: this cluster fails over when it is told to only."""
+
+
+class KeyClockLink(Link):
+    """Its scripts read the time from a key of their bucket."""
+
+    NOW_LUA = f"tonumber(redis.call('GET', KEYS[1] .. '{CLOCK_KEY}'))"
+
+
+class KeyClockState(RedisState):
+    link_type = KeyClockLink
+
+
+class RedisRig(StateRig):
+    """Several instances of the store on one prefix."""
+
+    shows_death = False
+    state_type: type[RedisState] = KeyClockState
+
+    def __init__(self, settings: RedisSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.clock = RigClock(self)
+
+    @abstractmethod
+    async def masters(self) -> Sequence[RedisServer]: ...
+
+    @abstractmethod
+    async def change_masters(self) -> None:
+        """Other processes of Redis serve the same data."""
+
+    @abstractmethod
+    def set_server_clock(self, now: float) -> None:
+        """Before the next command it is so late there."""
+
+    def show_time(self) -> None:
+        """The server's clock goes with that of the clients."""
+        self.set_server_clock(self.clock.now + AHEAD_SECONDS)
+
+    def make(self, boot: Boot) -> StateStore:
+        return self.state_type(
+            self.settings, boot=boot, lease_seconds=LEASE_SECONDS, clock=self.clock
+        )
+
+    async def change_generation(self) -> None:
+        await self.close()
+        await self.change_masters()
+
+    @asynccontextmanager
+    async def broken_commits(self, state: StateStore) -> AsyncIterator[None]:
+        """Every command that writes is refused, for the user has lost the right to."""
+        masters = await self.masters()
+        for master in masters:
+            await master.call("ACL", "SETUSER", "default", "-@write")
+        try:
+            yield
+        finally:
+            for master in masters:
+                await master.call("ACL", "SETUSER", "default", "+@all")
+
+
+class RigClock(FakeClock):
+    """The clients' clock, and with it the server's."""
+
+    def __init__(self, rig: RedisRig) -> None:
+        super().__init__()
+        self._rig = rig
+
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        self._rig.show_time()
+
+
+class ServerRig(RedisRig):
+    """One server. Its own clock is moved, where it can be."""
+
+    def __init__(self, server: RedisServer, buckets: int) -> None:
+        super().__init__(RedisSettings(url=SecretStr(server.url), prefix=PREFIX, buckets=buckets))
+        self.server = server
+        if server.clock is not None:
+            self.state_type = RedisState
+
+    async def masters(self) -> Sequence[RedisServer]:
+        return [self.server]
+
+    async def change_masters(self) -> None:
+        await self.server.call("SAVE")
+        await self.server.restart(kill=True)
+
+    def set_server_clock(self, now: float) -> None:
+        if self.server.clock is not None:
+            self.server.clock.set(now)
+        else:
+            set_clock_keys(self.server, base_keys(self.settings), now)
+
+
+class ClusterRig(RedisRig):
+    """A cluster, with a clock in each slot that is used."""
+
+    def __init__(self, cluster: RedisCluster, buckets: int) -> None:
+        nodes = tuple(f"{host}:{port}" for host, port in cluster.addresses)
+        super().__init__(RedisSettings(cluster_nodes=nodes, prefix=PREFIX, buckets=buckets))
+        self.cluster = cluster
+
+    async def masters(self) -> Sequence[RedisServer]:
+        return await self.cluster.masters()
+
+    async def change_masters(self) -> None:
+        for master in await self.cluster.masters():
+            await self.cluster.fail_over(master, by_vote=False)
+        SHARED.slots = await self.cluster.slot_owners()
+
+    def set_server_clock(self, now: float) -> None:
+        places: dict[RedisServer, list[str]] = {}
+        for base in base_keys(self.settings):
+            places.setdefault(SHARED.slots[key_slot(base.encode())], []).append(base)
+        for server, bases in places.items():
+            set_clock_keys(server, bases, now)
+
+
+def set_clock_keys(server: RedisServer, bases: Sequence[str], now: float) -> None:
+    with server.client_now() as client:
+        pipeline = client.pipeline(transaction=False)
+        for base in bases:
+            pipeline.set(base + CLOCK_KEY, round(now * 1000))
+        pipeline.execute()
+
+
+def empty(server: RedisServer) -> None:
+    with server.client_now() as client:
+        client.flushall()
+
+
+class Shared:
+    """The servers of this test process. They end with it."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._servers: dict[Engine, RedisServer] = {}
+        self._cluster: RedisCluster | None = None
+        self.slots: Sequence[RedisServer] = ()
+        """Of the cluster: the master of each slot."""
+
+    @property
+    def folder(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="redis-rigs-"))
+            atexit.register(self.close)
+        return self._folder
+
+    async def server(self, engine: Engine) -> RedisServer:
+        """It runs, and it is empty."""
+        server = self._servers.get(engine)
+        if server is None:
+            folder = self.folder / engine
+            frozen = FrozenClock(folder / "clock", BEGAN + AHEAD_SECONDS)
+            clock = frozen if engine == "6.2" else None
+            server = self._servers[engine] = RedisServer(folder, engine=engine, clock=clock)
+        if not server.runs:
+            await server.start()
+        empty(server)
+        return server
+
+    async def cluster(self) -> RedisCluster:
+        """It is whole, and it is empty."""
+        if self._cluster is None:
+            self._cluster = await make_cluster(
+                self.folder / "cluster", node_timeout_ms=CLUSTER_TIMEOUT_MS
+            )
+            self.slots = await self._cluster.slot_owners()
+        for master in set(self.slots):
+            empty(master)
+        return self._cluster
+
+    def close(self) -> None:
+        for server in self._servers.values():
+            server.close()
+        if self._cluster is not None:
+            self._cluster.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+SHARED: Final = Shared()
+
+
+@asynccontextmanager
+async def _ready(rig: RedisRig) -> AsyncIterator[RedisRig]:
+    rig.show_time()
+    try:
+        yield rig
+    finally:
+        await rig.close()
+
+
+@asynccontextmanager
+async def make_redis(folder: Path) -> AsyncIterator[StateRig]:
+    """The oldest Redis that is served, its own clock, as many buckets as usual."""
+    async with _ready(ServerRig(await SHARED.server("6.2"), buckets=16)) as rig:
+        yield rig
+
+
+@asynccontextmanager
+async def make_redis_7(folder: Path) -> AsyncIterator[StateRig]:
+    """All in one bucket."""
+    async with _ready(ServerRig(await SHARED.server("7"), buckets=1)) as rig:
+        yield rig
+
+
+@asynccontextmanager
+async def make_valkey(folder: Path) -> AsyncIterator[StateRig]:
+    async with _ready(ServerRig(await SHARED.server("valkey"), buckets=16)) as rig:
+        yield rig
+
+
+@asynccontextmanager
+async def make_redis_cluster(folder: Path) -> AsyncIterator[StateRig]:
+    async with _ready(ClusterRig(await SHARED.cluster(), buckets=16)) as rig:
+        yield rig
+
+
+REDIS_STATES: Final[Mapping[str, Callable[[Path], AbstractAsyncContextManager[StateRig]]]] = {
+    "redis": make_redis,
+    "redis-7": make_redis_7,
+    "redis-cluster": make_redis_cluster,
+    "valkey": make_valkey,
+}
