@@ -1,0 +1,201 @@
+"""Rigs of the records in Redis whose way there is out of the ordinary, and a look at all they
+keep: whether it fits together."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from hashlib import sha1
+from typing import Any, Final
+
+from tests.contract.redis_states import PREFIX, SHARED, KeyClockLink, KeyClockState, ServerRig
+from tests.support.redis_engines import Engine
+from tusd_py.core.ids import UploadId
+from tusd_py.core.upload import UNFINISHED, Kind, Status, Upload
+from tusd_py.state.base import StateError, StateStore
+from tusd_py.state.redis.codec import id_bytes, owner_digest, record_from
+from tusd_py.state.redis.link import Arg, Link
+from tusd_py.state.redis.scripts import Script
+from tusd_py.state.redis.store import RedisState
+
+OF_RECORDS: Final = frozenset(
+    {"take", "create", "adopt", "commit", "release", "remove", "reserve", "unreserve", "look_once"}
+)
+
+
+SETS: Final = frozenset(
+    {
+        "client",
+        "video",
+        "status",
+        "held",
+        "expires",
+        "undecided",
+        "joining",
+        "terminating",
+        "retired",
+        "refused",
+    }
+)
+
+
+class TwiceLink(KeyClockLink):
+    """Every call arrives twice, as where a connection was cut before the first answer."""
+
+    async def call(self, script: Script, bucket: int, *args: Arg) -> Any:
+        reply = await super().call(script, bucket, *args)
+        return await super().call(script, bucket, *args) if script.name in OF_RECORDS else reply
+
+
+class TwiceState(KeyClockState):
+    link_type = TwiceLink
+
+
+class HeldLink(KeyClockLink):
+    """Calls pass as a test lets them."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.gate: Callable[[Script], asyncio.Future[None] | None] = lambda _: None
+        """What a call waits for before it is sent."""
+        self.sent: list[tuple[Script, int, tuple[Arg, ...]]] = []
+        """Calls about records, as they were sent."""
+        self.loses_answers = False
+        self.under_way = 0
+        self.idle = asyncio.Event()
+        """Set while no call about records is under way."""
+        self.idle.set()
+
+    async def call(self, script: Script, bucket: int, *args: Arg) -> Any:
+        if script.name not in OF_RECORDS:
+            return await super().call(script, bucket, *args)
+        if (turn := self.gate(script)) is not None:
+            await turn
+        self.sent.append((script, bucket, args))
+        self.under_way += 1
+        self.idle.clear()
+        try:
+            reply = await super().call(script, bucket, *args)
+        finally:
+            self.under_way -= 1
+            if not self.under_way:
+                self.idle.set()
+        if self.loses_answers:
+            raise StateError("the answer was lost")
+        return reply
+
+    async def send_again(self, number: int) -> Any:
+        """That call arrives once more, late."""
+        script, bucket, args = self.sent[number]
+        return await KeyClockLink.call(self, script, bucket, *args)
+
+
+@contextmanager
+def lost_answers(link: HeldLink) -> Iterator[None]:
+    """Meanwhile calls about records are done, and nobody hears of it."""
+    link.loses_answers = True
+    try:
+        yield
+    finally:
+        link.loses_answers = False
+
+
+class HeldState(KeyClockState):
+    link_type = HeldLink
+
+
+@asynccontextmanager
+async def make_rig(
+    state_type: type[RedisState] = KeyClockState, *, engine: Engine = "7", buckets: int = 16
+) -> AsyncIterator[ServerRig]:
+    """Instances of that type on one server, whose time is read from a key."""
+    rig = ServerRig(await SHARED.server(engine), buckets=buckets)
+    rig.state_type = state_type
+    rig.show_time()
+    try:
+        yield rig
+    finally:
+        await rig.close()
+
+
+def link_of(state: StateStore) -> HeldLink:
+    assert isinstance(state, HeldState)
+    link: Link = state._link
+    assert isinstance(link, HeldLink)
+    return link
+
+
+async def check_fits(rig: ServerRig) -> dict[UploadId, Upload]:
+    """Every set and count says what the records say, reckoned here anew; the records."""
+    server = rig.server
+    wanted: dict[str, dict[bytes, float]] = defaultdict(dict)
+    counts: dict[str, Counter[bytes]] = defaultdict(Counter)
+    found: dict[UploadId, Upload] = {}
+    keys = [key.decode() for key in await server.call("KEYS", f"{PREFIX}:*")]
+    for key in keys:
+        base, _, name = key.partition("}:")
+        base += "}"
+        if not name.startswith("u:"):
+            continue
+        upload_id = UploadId(name[2:])
+        facts = await server.call("GET", f"{base}:f:{upload_id}")
+        fields = dict(_pairs(await server.call("HGETALL", key)))
+        upload = record_from(upload_id, [facts, *(x for pair in fields.items() for x in pair)])
+        found[upload_id] = upload
+        counts[base][fields[b"s"]] += 1
+        for set_name, member, score in _places(upload, fields):
+            wanted[f"{base}:{set_name}"][member] = score
+    for key in keys:
+        base, _, name = key.partition("}:")
+        base += "}"
+        if name in SETS or name.partition(":")[0] in ("open", "still"):
+            flat = await server.call("ZRANGE", key, 0, -1, "WITHSCORES")
+            assert {m: float(s) for m, s in _pairs(flat)} == wanted.pop(key, {}), key
+        elif name == "counts":
+            kept = _pairs(await server.call("HGETALL", key))
+            assert {s: int(n) for s, n in kept if int(n)} == counts[base], key
+        elif name == "waiting":
+            assert {UploadId(i.decode()) for i, _ in _pairs(await server.call("HGETALL", key))} <= (
+                found.keys()
+            )
+    assert not wanted, "sets that are missing"
+    return found
+
+
+def _pairs(flat: Any) -> list[tuple[bytes, bytes]]:
+    if isinstance(flat, dict):
+        return list(flat.items())
+    if flat and isinstance(flat[0], tuple | list):
+        return [(a, b) for a, b in flat]
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _places(upload: Upload, fields: dict[bytes, bytes]) -> list[tuple[str, bytes, float]]:
+    member, digest = id_bytes(upload.id), owner_digest(upload.owner)
+    places = [
+        ("client", digest[8:] + digest[:8] + member, 0.0),
+        ("video", digest[:8] + member, 0.0),
+        ("status", fields[b"s"] + member, 0.0),
+    ]
+    if upload.status in UNFINISHED:
+        text = f"{upload.master}\n{upload.writer.host}\n{upload.writer.boot_id}"
+        writer = sha1(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        is_open = upload.status is Status.RECEIVING and not upload.is_interrupted
+        places.append((f"{'open' if is_open else 'still'}:{writer}", member, upload.changed_at))
+        if b"U" in fields:
+            places.append(("held", member, float(fields.get(b"D", 0))))
+    if upload.expires_at is not None and upload.can_expire:
+        places.append(("expires", member, upload.expires_at))
+    by_status = {
+        Status.RECEIVED: "undecided",
+        Status.JOINING: "joining",
+        Status.TERMINATING: "terminating",
+        Status.REJECTED: "refused",
+        Status.INVALID: "refused",
+    }
+    if name := by_status.get(upload.status):
+        places.append((name, member, upload.changed_at))
+    if upload.is_complete and upload.kind is not Kind.PARTIAL:
+        at = upload.changed_at if upload.finished_at is None else upload.finished_at
+        places.append(("retired", member, at))
+    return places
