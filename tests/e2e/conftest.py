@@ -16,13 +16,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.param(one, marks=[pytest.mark.xdist_group(one)] if group else [])
         for one in found
     ]
-    metafunc.parametrize("installation", chosen, indirect=True, scope="module")
+    if len(chosen) > 1:
+        metafunc.parametrize("installation", chosen, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def installation(request: pytest.FixtureRequest) -> installations.Installation:
     """What this test runs on."""
-    chosen: installations.Installation = request.param
+    chosen: installations.Installation = getattr(request, "param", "one")
     installations.settle_on(chosen)
     return chosen
 

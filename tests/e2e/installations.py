@@ -1,7 +1,7 @@
 """On what a test runs: one server with its embedded state, or a fleet behind a proxy on Redis.
 
 Every end-to-end test runs on both, by the fixture ``installation``; the few that are about one
-process' own affairs stand in ``ONE_SERVER_ONLY``. A test says ``serving`` and means "the service".
+process' own affairs stand in ``RUNS_ONCE``. A test says ``serving`` and means "the service".
 """
 
 import asyncio
@@ -27,8 +27,9 @@ EVERY: Final[tuple[Installation, ...]] = ("one", "fleet")
 _WORKERS: Final = "workers of one machine share a socket and a supervisor"
 _EMBEDDED: Final = "at once is what the locks of one host tell; others wait for the lease"
 _PROCESS: Final = "about the memory, descriptors or output of a single process"
+_OWN: Final = "makes machines of its own"
 _CONNECTION: Final = "about the server's own end of a connection, which a proxy has here"
-ONE_SERVER_ONLY: Final[Mapping[str, str]] = {
+RUNS_ONCE: Final[Mapping[str, str]] = {
     "test_processes.py": _WORKERS,
     "test_stopping.py::test_a_killed_worker_is_succeeded_by_the_other": _WORKERS,
     "test_stopping.py::test_a_rolling_restart_under_load_refuses_nobody": _WORKERS,
@@ -42,10 +43,12 @@ ONE_SERVER_ONLY: Final[Mapping[str, str]] = {
     "test_cli.py::test_the_printed_commands_upload_a_file": _PROCESS,
     "test_cli.py::test_the_development_key_is_told_at_each_start": _PROCESS,
     "test_leases.py::test_a_killed_holder_is_succeeded_at_once": _EMBEDDED,
+    "test_moving.py": "moves what one server did into Redis and back by itself",
+    "test_many_machines.py": _OWN,
     "test_chaos.py": "has a flavour of its own for many machines",
-    "test_installations.py::test_what_runs_on_one_server_only_exists": "runs nothing",
+    "test_installations.py::test_what_runs_once_exists": "runs nothing",
 }
-"""A file of tests, or ``file::test``: why it does not run on a fleet."""
+"""A file of tests, or ``file::test``: why it does not run a second time, on a fleet."""
 
 _present: Installation = "one"
 _redis: RedisServer | None = None
@@ -54,7 +57,7 @@ _numbers: Final = itertools.count()
 
 def installations_of(file: str, test: str) -> tuple[Installation, ...]:
     """What a test of this file runs on."""
-    alone = {file, f"{file}::{test}"} & ONE_SERVER_ONLY.keys()
+    alone = {file, f"{file}::{test}"} & RUNS_ONCE.keys()
     return ("one",) if alone else EVERY
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.installations import ONE_SERVER_ONLY, Installation, servers_of, serving
+from tests.e2e.installations import RUNS_ONCE, Installation, servers_of, serving
 from tests.support import tus
 
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("entry", ONE_SERVER_ONLY)
-def test_what_runs_on_one_server_only_exists(entry: str) -> None:
+@pytest.mark.parametrize("entry", RUNS_ONCE)
+def test_what_runs_once_exists(entry: str) -> None:
     """A test that was renamed must not leave its exception behind."""
     file, _, test = entry.partition("::")
     tree = ast.parse((HERE / file).read_text())
