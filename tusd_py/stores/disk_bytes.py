@@ -3,9 +3,9 @@
 One worker thread at a time. What the event loop may touch meanwhile is ``stop``. The file is never
 cut, and no hole is made: where it is shorter than the position, bytes were lost.
 
-The brake knows the lease's deadline and is looked at before each write, but a process can be stopped
-(SIGSTOP, a machine that sleeps, a disk that does not answer) between the look and the landing, for
-longer than a lease lasts. Files know no fencing numbers; a late write harms nobody all the same:
+The brake knows the lease's deadline and is looked at before each write, but a process can stand
+still (SIGSTOP, a machine that sleeps, a disk that does not answer) between the look and the landing
+for longer than a lease lasts. Files know no fencing numbers; a late write harms nobody all the same:
 
 * It is one write, of ``MAX_WRITE_BYTES`` or a little more: the next look finds the lease over.
 * It lands right behind the offset that this writer had reached. All below is in the file, so that
@@ -17,8 +17,8 @@ longer than a lease lasts. Files know no fencing numbers; a late write harms nob
 * A file that was removed meanwhile has lost its name already. Only the very first write makes one;
   then it has no facts, and is an orphan of the walk.
 
-Who sends *other* bytes to the same address, as the owner may, can mix its own two versions that way,
-within that one write. ``tests/e2e/test_many_machines.py`` stops a writer there and shows all this.
+Who sends *other* bytes to the same address, as the owner may, can mix its own two versions that
+way, within that one write. ``tests/e2e/test_many_machines.py`` stops a writer there and shows it.
 """
 
 import errno
