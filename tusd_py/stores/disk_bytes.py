@@ -5,7 +5,7 @@ cut, and no hole is made: where it is shorter than the position, bytes were lost
 
 The brake knows the lease's deadline and is looked at before each write, but a process can stand
 still (SIGSTOP, a machine that sleeps, a disk that does not answer) between the look and the landing
-for longer than a lease lasts. Files know no fencing numbers; a late write harms nobody all the same:
+for longer than a lease lasts. Files know no fencing numbers; a late write harms nobody:
 
 * It is one write, of ``MAX_WRITE_BYTES`` or a little more: the next look finds the lease over.
 * It lands right behind the offset that this writer had reached. All below is in the file, so that
