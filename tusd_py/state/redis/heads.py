@@ -144,7 +144,8 @@ class Heads:
         sights[bucket] = Sight(tuple(heads), float(until) if until else math.inf, number)
         if not found <= self._suspects:
             self._suspects |= found
-            self.doubt(bucket)  # what they have can be handed out
+            # What they have can be handed out: whoever waits for this look waits for that, too.
+            self._unsure[bucket] = 0
         return found
 
     def args(self) -> list[Arg]:

@@ -17,11 +17,12 @@ if ARGV[4] == 'gone' then
 elseif score >= 0 then
   redis.call('ZADD', processes, now, ARGV[3])
 end
-local dead = {tostring(now)}
+local dead, dead_until = {tostring(now)}, '(0' -- who has said goodbye is not judged, but believed
 if now - since >= lease_ms then
   redis.call('ZREMRANGEBYSCORE', processes, DAY_MS - now, now - DAY_MS)
-  for _, name in ipairs(redis.call('ZRANGEBYSCORE', processes, '-inf', now - lease_ms)) do
-    dead[#dead + 1] = name
-  end
+  dead_until = now - lease_ms
+end
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', processes, '-inf', dead_until)) do
+  dead[#dead + 1] = name
 end
 return dead
