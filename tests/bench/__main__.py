@@ -26,7 +26,7 @@ from tests.bench.states import States
 from tests.bench.table import build_document, build_table, describe_machine
 
 FULL_SECONDS: Final = 480.0
-QUICK_SECONDS: Final = 140.0
+QUICK_SECONDS: Final = 165.0
 DESCRIPTORS: Final = 4096
 
 

@@ -145,6 +145,19 @@ async def test_tls_is_what_the_file_shows(tmp_path: Path) -> None:
                 await server.call("PING", ssl=False)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_the_death_of_redis_forgets_nothing_that_was_answered(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """What was answered had been written to the file before, if not to the disk."""
+    async with configured(tmp_path, "single", engine=engine) as server:
+        async with server.client() as client:
+            for number in range(200):
+                await client.set(f"tusd:{number}", number)
+        await server.restart(kill=True)
+        assert await server.call("DBSIZE") == 200
+
+
 @pytest.mark.parametrize("way", ["TCP", "a Unix socket", "TLS"])
 async def test_an_upload_through_a_single_redis(way: str, tmp_path: Path) -> None:
     """With single.conf, as the user of the file: created, interrupted, gone on with, complete."""
