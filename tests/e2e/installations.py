@@ -43,8 +43,10 @@ RUNS_ONCE: Final[Mapping[str, str]] = {
     "test_cli.py::test_the_printed_commands_upload_a_file": _PROCESS,
     "test_cli.py::test_the_development_key_is_told_at_each_start": _PROCESS,
     "test_leases.py::test_a_killed_holder_is_succeeded_at_once": _EMBEDDED,
+    "test_rebuilding.py": _OWN,
     "test_moving.py": "moves what one server did into Redis and back by itself",
     "test_many_machines.py": _OWN,
+    "test_redis_away.py": _OWN,
     "test_chaos.py": "has a flavour of its own for many machines",
     "test_installations.py::test_what_runs_once_exists": "runs nothing",
 }
