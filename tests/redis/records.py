@@ -127,47 +127,55 @@ def link_of(state: StateStore) -> HeldLink:
 
 async def check_fits(rig: ServerRig) -> dict[UploadId, Upload]:
     """Every set and count says what the records say, reckoned here anew; the records."""
-    server = rig.server
+    kept = await _everything(rig)
     wanted: dict[str, dict[bytes, float]] = defaultdict(dict)
     counts: dict[str, Counter[bytes]] = defaultdict(Counter)
     found: dict[UploadId, Upload] = {}
-    keys = [key.decode() for key in await server.call("KEYS", f"{PREFIX}:*")]
-    for key in keys:
-        base, _, name = key.partition("}:")
-        base += "}"
-        if not name.startswith("u:"):
-            continue
-        upload_id = UploadId(name[2:])
-        facts = await server.call("GET", f"{base}:f:{upload_id}")
-        fields = dict(_pairs(await server.call("HGETALL", key)))
-        upload = record_from(upload_id, [facts, *(x for pair in fields.items() for x in pair)])
-        found[upload_id] = upload
-        counts[base][fields[b"s"]] += 1
-        for set_name, member, score in _places(upload, fields):
-            wanted[f"{base}:{set_name}"][member] = score
-    for key in keys:
-        base, _, name = key.partition("}:")
-        base += "}"
+    for (base, name), value in kept.items():
+        if name.startswith("u:"):
+            upload_id = UploadId(name[2:])
+            flat = [each for pair in value.items() for each in pair]
+            upload = record_from(upload_id, [kept[base, f"f:{upload_id}"], *flat])
+            found[upload_id] = upload
+            counts[base][value[b"s"]] += 1
+            for place, member, score in _places(upload, value):
+                wanted[f"{base}:{place}"][member] = score
+    for (base, name), value in kept.items():
         if name in SETS or name.partition(":")[0] in ("open", "still"):
-            flat = await server.call("ZRANGE", key, 0, -1, "WITHSCORES")
-            assert {m: float(s) for m, s in _pairs(flat)} == wanted.pop(key, {}), key
+            assert value == wanted.pop(f"{base}:{name}", {}), name
         elif name == "counts":
-            kept = _pairs(await server.call("HGETALL", key))
-            assert {s: int(n) for s, n in kept if int(n)} == counts[base], key
+            assert {s: int(n) for s, n in value.items() if int(n)} == counts[base]
         elif name == "waiting":
-            assert {UploadId(i.decode()) for i, _ in _pairs(await server.call("HGETALL", key))} <= (
-                found.keys()
-            )
+            assert {UploadId(i.decode()) for i in value} <= found.keys()
+        elif name.startswith("f:"):
+            assert name[2:] in found
     assert not wanted, "sets that are missing"
     return found
 
 
-def _pairs(flat: Any) -> list[tuple[bytes, bytes]]:
-    if isinstance(flat, dict):
-        return list(flat.items())
-    if flat and isinstance(flat[0], tuple | list):
-        return [(a, b) for a, b in flat]
-    return list(zip(flat[::2], flat[1::2], strict=True))
+async def _everything(rig: ServerRig) -> dict[tuple[str, str], Any]:
+    """By bucket and name."""
+    async with rig.server.client() as client:
+        keys = [key.decode() for key in await client.keys(f"{PREFIX}:*")]
+        types = client.pipeline(transaction=False)
+        for key in keys:
+            _ = types.type(key)
+        values = client.pipeline(transaction=False)
+        for key, form in zip(keys, await types.execute(), strict=True):
+            match form:
+                case b"hash":
+                    _ = values.hgetall(key)
+                case b"zset":
+                    _ = values.zrange(key, 0, -1, withscores=True)
+                case _:
+                    _ = values.get(key)
+        read = await values.execute()
+    kept = {}
+    for key, value in zip(keys, read, strict=True):
+        base, _, name = key.partition("}:")
+        is_set = isinstance(value, list)
+        kept[base, name] = {bytes(m): float(s) for m, s in value} if is_set else value
+    return kept
 
 
 def _places(upload: Upload, fields: dict[bytes, bytes]) -> list[tuple[str, bytes, float]]:

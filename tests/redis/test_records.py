@@ -1,0 +1,429 @@
+"""Records and leases in Redis beyond the contract: round trips, push, clocks, memory, order."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pydantic import SecretStr
+
+from tests.contract.redis_states import ServerRig
+from tests.contract.states import (
+    BOOT,
+    LEASE_SECONDS,
+    OWNER,
+    a_visit,
+    an_event,
+    an_upload,
+    create_held,
+    take,
+    upload_id,
+)
+from tests.redis.records import check_fits, make_rig
+from tests.support.redis_servers import RedisServer, redis_server
+from tusd_py.core.events import EventKind
+from tusd_py.core.identity import Owner
+from tusd_py.core.ids import ClientId, UploadId, VideoId
+from tusd_py.core.metadata import build_pairs
+from tusd_py.core.upload import Boot, Status, Upload
+from tusd_py.state.base import Due, Filter, LeaseBusy, LeaseGone, Purpose, Seen, StateStore
+from tusd_py.state.redis import listing, uploads
+from tusd_py.state.redis.settings import RedisSettings
+from tusd_py.state.redis.store import RedisState
+
+MANY: Final = 60
+"""Calls of one kind, so many that what goes on in the background does not matter."""
+IN_BACKGROUND: Final = 4
+"""Scripts of heartbeats in a second, and looks at a share of the buckets."""
+NEVER: Final = 1000.0
+HAND_OVER_SECONDS: Final = 20.0
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[ServerRig]:
+    async with make_rig() as made:
+        yield made
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """As conf/redis recommends for many uploads."""
+    config = {"zset-max-listpack-entries": 512}
+    async with redis_server(tmp_path / "redis", engine="7", config=config) as running:
+        yield running
+
+
+@pytest.fixture
+async def real(server: RedisServer) -> AsyncIterator[RedisState]:
+    """On the real clocks."""
+    settings = RedisSettings(url=SecretStr(server.url))
+    state = RedisState(settings, boot=BOOT, lease_seconds=LEASE_SECONDS, clock=time.monotonic)
+    await state.open()
+    try:
+        yield state
+    finally:
+        await state.close()
+
+
+class TestRoundTrips:
+    """Each is one run of one script, for which the server is asked once."""
+
+    async def runs(self, server: RedisServer, act: Callable[[int], Awaitable[Any]]) -> float:
+        """How many scripts one ``act`` runs, by the server's own count."""
+
+        async def count() -> int:
+            told = await server.info("commandstats")
+            return int(told["cmdstat_evalsha"]["calls"])
+
+        before, began = await count(), time.monotonic()
+        for number in range(1, MANY + 1):
+            await act(number)
+        seconds = time.monotonic() - began
+        runs = await count() - before
+        extra = IN_BACKGROUND * (seconds + 1)
+        each = runs // MANY
+        assert runs - each * MANY <= extra < MANY
+        return each
+
+    async def test_a_head_takes_one(self, server: RedisServer, real: RedisState) -> None:
+        await real.create(an_upload(), [], with_lease=False)
+
+        async def head(_: int) -> None:
+            assert isinstance(await real.take(a_visit(an_upload(), Purpose.READ)), Seen)
+
+        assert await self.runs(server, head) == 1
+
+    async def test_a_patch_takes_two(self, server: RedisServer, real: RedisState) -> None:
+        """Lease and record, then commit, events and release."""
+        await real.register(["hook"])
+        await real.create(an_upload(), [], with_lease=False)
+
+        async def patch(number: int) -> None:
+            got = await take(real, an_upload())
+            event = an_event(an_upload(), EventKind.COMPLETED, number)
+            await real.commit(got.lease, an_upload(offset=number), [event], release=True)
+
+        assert await self.runs(server, patch) == 2
+
+    async def test_a_checkpoint_takes_one(self, server: RedisServer, real: RedisState) -> None:
+        lease = await create_held(real, an_upload())
+
+        async def checkpoint(number: int) -> None:
+            await real.commit(lease, an_upload(offset=number), release=False)
+
+        assert await self.runs(server, checkpoint) == 1
+
+    async def test_a_creation_takes_one(self, server: RedisServer, real: RedisState) -> None:
+        async def create(number: int) -> None:
+            upload = an_upload(number)
+            await real.create(upload, [an_event(upload)], with_lease=number % 2 == 0)
+
+        assert await self.runs(server, create) == 1
+
+    async def test_a_creation_with_a_key_of_one_file_takes_one_more(
+        self, server: RedisServer, real: RedisState
+    ) -> None:
+        """One that finds an earlier upload takes as many."""
+
+        async def create(number: int) -> None:
+            made = await real.create(an_upload(number), [], with_lease=False, once=f"{number // 2}")
+            assert made.is_new == (number % 2 == 0 or number == 1)
+
+        assert await self.runs(server, create) == 2
+
+
+class TestHandOver:
+    async def test_it_is_pushed_and_not_polled(
+        self, rig: ServerRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Both ways: nobody would look again for a quarter of an hour."""
+        monkeypatch.setattr(uploads, "LOOK_SECONDS", NEVER)
+        state, other = await rig.open(), await rig.open()
+        lease = await create_held(state, an_upload())
+        monkeypatch.setattr(other, "_lease_seconds", NEVER)
+        freeze_deadlines(other, monkeypatch)
+        waiting = asyncio.create_task(take(other, an_upload(), wait_seconds=NEVER))
+        async with asyncio.timeout(HAND_OVER_SECONDS):
+            await lease.asked.wait()
+            await state.commit(lease, an_upload(offset=7), release=True)
+            assert (await waiting).upload.offset == 7
+
+    async def test_messages_that_are_lost_cost_a_second(
+        self, rig: ServerRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The holder learns of the wish by its checkpoint, who waits by looking again."""
+        state, other = await rig.open(), await rig.open()
+        for deaf in (state, other):
+            assert isinstance(deaf, RedisState)
+            monkeypatch.setattr(deaf._open_parts.peers, "on_message", lambda _: None)
+        lease = await create_held(state, an_upload())
+        waiting = asyncio.create_task(take(other, an_upload(), wait_seconds=NEVER))
+        async with asyncio.timeout(HAND_OVER_SECONDS):
+            while not lease.asked.is_set():
+                await state.commit(lease, an_upload(offset=3), release=False)
+            await state.commit(lease, an_upload(offset=7), release=True)
+            assert (await waiting).upload.offset == 7
+
+    async def test_who_waits_for_a_dead_holder_gets_it_at_its_deadline(
+        self, real: RedisState, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not at the next look, and not before."""
+        monkeypatch.setattr(uploads, "LOOK_SECONDS", NEVER)
+        monkeypatch.setattr(real, "_lease_seconds", 0.4)
+        monkeypatch.setattr(real._link, "_lease_ms", 400)
+        lease = await create_held(real, an_upload())
+        got = await take(real, an_upload(), wait_seconds=HAND_OVER_SECONDS)
+        late = time.monotonic() - lease.deadline
+        assert lease.is_over and late < HAND_OVER_SECONDS / 2
+        assert not got.is_settled
+        with pytest.raises(LeaseGone):
+            await real.commit(lease, an_upload(), release=True)
+
+    async def test_a_wish_that_ends_leaves_nobody_waiting(self, rig: ServerRig) -> None:
+        """Those who are noted as waiting are forgotten once the lease is let go or taken."""
+        state, other = await rig.open(), await rig.open()
+        lease = await create_held(state, an_upload())
+        with pytest.raises(LeaseBusy):
+            await take(other, an_upload(), wait_seconds=0.01)
+        key = f"{rig.settings.prefix}:{{00}}:waiting"
+        assert await rig.server.call("HLEN", key) == 1
+        await state.release(lease)
+        assert await rig.server.call("EXISTS", key) == 0
+
+
+def freeze_deadlines(state: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes every holder's lease for an endless one."""
+    assert isinstance(state, RedisState)
+    monkeypatch.setattr(state, "_bounded", lambda _: NEVER)
+
+
+class TestClocks:
+    async def test_a_holder_never_believes_longer_than_the_store(
+        self, server: RedisServer, real: RedisState
+    ) -> None:
+        """Both on one clock here, to the microsecond: no deadline is rounded down."""
+        real._clock = time.time
+        key = f"{real._link.prefix}:{{01}}:u:{upload_id(1)}"
+        lease = await create_held(real, an_upload())
+        async with server.client() as client:
+            for number in range(200):
+                kept = float(await client.hget(key, "D") or 0) / 1000
+                assert lease.deadline <= kept < lease.deadline + LEASE_SECONDS
+                await real.commit(lease, an_upload(offset=number), release=False)
+
+    async def test_commit_in_time_who_was_stopped_asks_nobody_whether_it_may(
+        self, rig: ServerRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """[commit-in-time] The server's clock was put back meanwhile: one's own tells."""
+        state = await rig.open()
+        lease = await create_held(state, an_upload())
+        monkeypatch.setattr(rig, "show_time", lambda: None)
+        rig.clock.advance(LEASE_SECONDS)
+        with pytest.raises(LeaseGone):
+            await state.commit(lease, an_upload(offset=9), release=False)
+        with pytest.raises(LeaseGone):
+            await state.remove(lease)
+        assert (await check_fits(rig))[upload_id(1)].offset == 0
+
+    async def test_a_server_whose_clock_was_put_back_makes_nobody_wait_for_longer_than_a_lease(
+        self, rig: ServerRig
+    ) -> None:
+        state = await rig.open()
+        await create_held(state, an_upload())
+        rig.clock.advance(-3600)
+        with pytest.raises(LeaseBusy) as busy:
+            await take(state, an_upload())
+        assert busy.value.retry_after_seconds == LEASE_SECONDS
+
+
+class TestListing:
+    async def test_what_is_due_is_the_oldest_of_all_buckets(self, rig: ServerRig) -> None:
+        """However they are spread: one bucket has most of the oldest, others have none."""
+        state = await rig.open()
+        dice = random.Random(5)
+        made: dict[UploadId, float] = {}
+        for number in range(400):
+            first = 0x20 if number % 2 else dice.randrange(256)
+            one = UploadId(f"{first:02x}{number:030x}")
+            at = dice.uniform(0, 10 if number % 2 else 1000)
+            made[one] = at
+            upload = replace(an_upload(), id=one, changed_at=at, expires_at=at)
+            await state.create(upload, [], with_lease=number % 10 == 0)
+        free = [one for number, one in enumerate(made) if number % 10]
+        in_order = sorted(free, key=lambda one: made[one])
+        for due in (Due.EXPIRED, Due.SILENT):
+            for limit in (1, 7, 100, 350, 1000):
+                found = await state.list_due(due, now=2000.0, limit=limit)
+                assert list(found) == in_order[:limit], (due, limit)
+
+    async def test_what_is_due_is_found_behind_many_that_are_held(self, rig: ServerRig) -> None:
+        state = await rig.open()
+        for number in range(1, 120):
+            upload = replace(an_upload(), id=UploadId(f"00{number:030x}"), expires_at=float(number))
+            await state.create(upload, [], with_lease=number < 119)
+        found = await state.list_due(Due.EXPIRED, now=1000.0, limit=1)
+        assert list(found) == [UploadId(f"00{119:030x}")]
+
+    async def test_writers_without_unfinished_uploads_are_forgotten(self, rig: ServerRig) -> None:
+        """Else a year of restarts would be gone through by each sweep."""
+        state = await rig.open()
+        for number in range(1, 6):
+            await state.create(
+                an_upload(number, writer=Boot("host-a", f"boot-{number}")), [], with_lease=False
+            )
+            lease = (await take(state, an_upload(number), Purpose.TERMINATE)).lease
+            await state.commit(lease, an_upload(number), release=True)
+        await state.list_due(Due.UNSETTLED, now=1000.0)
+        writers = await rig.server.call("HVALS", f"{rig.settings.prefix}:{{00}}:writers")
+        assert [value.rsplit(b"\n", 1)[-1] for value in writers] == [b"boot-1"]
+
+    async def test_pages_go_through_clients_of_many_videos_in_the_order_of_ids(
+        self, rig: ServerRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Few ids a call, many videos of one client: all of them, once, in order."""
+        monkeypatch.setattr(listing, "MAX_FOUND", 7)
+        state = await rig.open()
+        dice = random.Random(6)
+        made: list[Upload] = []
+        for number in range(250):
+            upload = replace(
+                an_upload(status=dice.choice([Status.RECEIVING, Status.COMPLETE])),
+                id=UploadId(f"{dice.randrange(16, 64):02x}{number:030x}"),
+                owner=Owner(VideoId(str(dice.randrange(30))), ClientId(dice.choice("ab"))),
+            )
+            made.append((await state.create(upload, [], with_lease=False)).upload)
+        made.sort(key=lambda upload: upload.id)
+        for wanted in (
+            Filter(),
+            Filter(client_id=ClientId("a")),
+            Filter(client_id=ClientId("a"), status=Status.COMPLETE),
+            Filter(client_id=ClientId("b"), video_id=VideoId("7")),
+            Filter(video_id=VideoId("7"), status=Status.RECEIVING),
+            Filter(status=Status.COMPLETE),
+        ):
+            expected = [upload for upload in made if listing._matches(upload, wanted)]
+            for limit in (5, 40, 1000):
+                found: list[Upload] = []
+                while some := await state.page(
+                    wanted, after=found[-1].id if found else None, limit=limit
+                ):
+                    assert len(some) == limit or len(found) + len(some) == len(expected)
+                    found += some
+                assert found == expected, (wanted, limit)
+
+    async def test_a_page_trusts_no_digest(
+        self, rig: ServerRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where those of two clients are the same each gets its own uploads only."""
+        monkeypatch.setattr("tusd_py.state.redis.codec._digest", lambda _: b"the same")
+        state = await rig.open()
+        for number in range(1, 31):
+            owner = Owner(VideoId("v"), ClientId("abc"[number % 3]))
+            await state.create(an_upload(number, owner=owner), [], with_lease=False)
+        found = await state.page(Filter(client_id=ClientId("a")), after=None, limit=4)
+        assert [upload.id for upload in found] == [upload_id(n) for n in (3, 6, 9, 12)]
+
+
+class TestMemory:
+    async def test_an_open_upload_takes_less_than_a_kibibyte(
+        self, server: RedisServer, real: RedisState
+    ) -> None:
+        """All indexes included, with the metadata that a browser sends."""
+        boot = Boot("upload-07", "5f0d9c2e-3b8a-4c11-9d52-8a6f1c0e7b43")
+
+        def an_open_one(number: int) -> Upload:
+            values = {
+                "filename": b"Holiday in Lisbon 2024, part %05d.mp4" % number,
+                "filetype": b"video/mp4",
+                "video_id": b"%d" % (100_000 + number),
+                "client_id": b"%d" % (4_000 + number),
+            }
+            now = time.time()
+            return Upload(
+                id=UploadId(random.randbytes(16).hex()),
+                owner=Owner(VideoId(str(100_000 + number)), ClientId(str(4_000 + number))),
+                length=734_003_200 + number,
+                offset=8 * 1024 * 1024,
+                created_at=now,
+                changed_at=now,
+                expires_at=now + 86_400,
+                creator=boot,
+                writer=boot,
+                metadata=build_pairs(values),
+            )
+
+        async def make(first: int, number: int) -> int:
+            for start in range(first, first + number, 100):
+                await asyncio.gather(
+                    *(
+                        real.create(an_open_one(n), [], with_lease=False)
+                        for n in range(start, start + 100)
+                    )
+                )
+            return int((await server.info("memory"))["used_memory"])
+
+        before = await make(0, 1000)
+        after = await make(1000, 1000)
+        assert (after - before) / 1000 <= 1024
+
+    async def test_a_record_stays_packed_whatever_becomes_of_it(self, rig: ServerRig) -> None:
+        """Redis never packs again what was too large once."""
+        state, other = await rig.open(), await rig.open()
+        await state.register(["hook"])
+        key = f"{rig.settings.prefix}:{{00}}:u:{upload_id(1)}"
+        upload = an_upload(
+            owner=OWNER,
+            writer=Boot("upload-07.example.org", "5f0d9c2e-3b8a-4c11-9d52-8a6f1c0e7b43"),
+            digests=(("sha-256", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="),),
+            expires_at=1e10 + 1 / 3,
+        )
+        created = await state.create(upload, [an_event(upload)], with_lease=True, once="key")
+        assert created.lease is not None
+        for _ in range(3):
+            with pytest.raises(LeaseBusy):
+                await take(other, upload, wait_seconds=0.01)
+        await state.commit(created.lease, upload, release=False)
+        assert created.lease.asked.is_set()
+        await state.commit(created.lease, replace(upload, place="a/b.mp4"), release=True)
+        assert await rig.server.call("OBJECT", "ENCODING", key) in (b"listpack", b"ziplist")
+
+
+async def test_sets_and_counts_fit_the_records_through_all_that_happens(rig: ServerRig) -> None:
+    """Through random lives of uploads, and deaths of their holders."""
+    state, other = await rig.open(), await rig.open(Boot("host-b", "boot-7"))
+    dice = random.Random(7)
+    statuses = list(Status)
+    for number in range(1, 25):
+        await state.create(an_upload(number), [], with_lease=dice.random() < 0.5)
+    for step in range(200):
+        number, by = dice.randrange(1, 25), dice.choice([state, other])
+        if dice.random() < 0.1:
+            rig.clock.advance(dice.choice([1.0, LEASE_SECONDS]))
+        try:
+            got = await take(by, an_upload(number), dice.choice([Purpose.SWEEP, Purpose.TERMINATE]))
+        except LeaseBusy:
+            continue
+        changed = an_upload(
+            number,
+            status=dice.choice(statuses),
+            writer=dice.choice([BOOT, by.boot]),
+            changed_at=float(step),
+            expires_at=dice.choice([None, float(step + 9)]),
+            finished_at=dice.choice([None, float(step + 5)]),
+            is_interrupted=dice.random() < 0.3,
+        )
+        ends = dice.random()
+        if ends < 0.1:
+            await by.remove(got.lease)
+            await by.create(an_upload(number), [], with_lease=False)
+        elif ends < 0.3:
+            await by.release(got.lease)
+        else:
+            await by.commit(got.lease, changed, release=dice.random() < 0.7)
+        if step % 20 == 0:
+            await check_fits(rig)
+    assert len(await check_fits(rig)) == 24
