@@ -24,7 +24,7 @@ from tests.support.redis_engines import Engine
 from tests.support.redis_servers import RedisServer, eventually, redis_server
 from tests.support.relay import Cut, Fault, Relay
 from tests.support.sockets import quiet_port
-from tusd_py.state.base import StateError, StateFull
+from tusd_py.state.base import StateError
 from tusd_py.state.redis.scripts import Script
 from tusd_py.state.redis.settings import RedisSettings
 
@@ -196,12 +196,11 @@ async def test_new_connections_come_one_by_one_and_ever_more_slowly(relay: Relay
 async def test_memory_that_is_full_is_told_and_leaves_what_frees_memory(
     each_server: RedisServer,
 ) -> None:
-    """Writes fail as StateFull, at once; reads and removals go on."""
+    """Writes fail at once, as where Redis is away; reads and removals go on."""
     async with link_to(settings_for(each_server, **IMPATIENT)) as link:
         await link.call(PUT, 0, "x" * 100)
         await each_server.call("CONFIG", "SET", "maxmemory", "100kb")
         error = await is_refused(link, PUT, "y")
-        assert isinstance(error, StateFull)
         assert "maxmemory" in str(error)
         assert await link.call(GET, 0) == b"x" * 100
         assert await link.call(FREE, 0) == 1
@@ -277,11 +276,11 @@ async def test_what_waits_is_bounded(server: RedisServer, monkeypatch: pytest.Mo
     async with link_to(settings_for(server, **IMPATIENT)) as link:
         server.pause()
         calls = [asyncio.create_task(link.call(ECHO, 0)) for _ in range(1000)]
-        done, _ = await asyncio.wait(calls, timeout=CALL_SECONDS / 4)
-        assert len(done) >= 400
-        assert "too many" in str(next(iter(done)).exception())
-        assert link.faults["overload"] == len(done)
-        await ends_in_time(*calls)
+        done = await ends_in_time(*calls)
+        refused = [error for error in done if "too many" in str(error)]
+        # One batch for each connection is under way.
+        assert len(refused) >= 1000 - 100 - 4 * 128
+        assert link.faults["overload"] == len(refused)
         server.resume()
 
 

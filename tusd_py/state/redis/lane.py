@@ -182,6 +182,7 @@ class Lane:
         if not worker.cancelled() and (exc := worker.exception()) is not None:
             # A fault of ours: its batch is lost, those that wait get another worker.
             log.error("redis_worker_failed", exc_info=exc)
+            self._is_waking = False
             if self._waiting and not self._is_closed:
                 self._wake()
 
@@ -192,6 +193,7 @@ class Lane:
         try:
             while True:
                 while not self._waiting:
+                    self._is_waking = False
                     waiter = loop.create_future()
                     self._idle.append(waiter)
                     await waiter
@@ -199,6 +201,7 @@ class Lane:
                     await wire.close()
                     wire = None
                 if wire is None:
+                    self._let_others_go_on()
                     epoch = self._epoch
                     wire = await self._connect()
                     if wire is None:
@@ -210,6 +213,12 @@ class Lane:
         finally:
             if wire is not None:
                 await wire.close()
+
+    def _let_others_go_on(self) -> None:
+        """This worker needs a connection first; another one may have one."""
+        self._is_waking = False
+        if self._idle:
+            self._wake()
 
     def _gather(self) -> list[Call]:
         batch: list[Call] = []
@@ -239,10 +248,12 @@ class Lane:
         except NETWORK_ERRORS as exc:
             self._lose(batch[answered:], judge(exc))
             return False
-        except BaseException:
-            # Closing, or a fault of ours: nobody is left to wait for ever.
+        except BaseException as exc:
+            # Nobody is left to wait for ever.
+            is_closing = isinstance(exc, asyncio.CancelledError)
+            why = "the state store was closed" if is_closing else "Redis could not be understood"
             for call in batch[answered:]:
-                call.refuse(StateError("the state store was closed"))
+                call.refuse(StateError(why))
             raise
         if self._failures:
             self._come_back()
@@ -297,7 +308,8 @@ class Lane:
                     return None
                 try:
                     wire, _ = await self._dialer.dial_master(self.address)
-                except (*NETWORK_ERRORS, StateError) as exc:
+                except Exception as exc:
+                    # Also a fault of ours: without a pause it would come again at once.
                     self._fail(judge_dial(exc, self.address))
                 else:
                     self._away = None

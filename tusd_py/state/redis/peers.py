@@ -10,7 +10,7 @@ import logging
 import math
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -72,7 +72,8 @@ class Peers:
     async def open(self, *, within_seconds: float) -> None:
         """Listen and beat from now on. Raises StateError where nothing can be heard in that time.
         The link is open."""
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep())]
+        for work in (self._listen, self._keep_beating, self._keep_open):
+            self._tasks.append(asyncio.create_task(self._for_ever(work)))
         try:
             async with asyncio.timeout(within_seconds):
                 await self._subscribed.wait()
@@ -96,6 +97,15 @@ class Peers:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+
+    async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> None:
+        """A fault of ours must not end the heartbeat: others would take this process for dead."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("redis_peers_failed")
+                await asyncio.sleep(self._interval)
 
     # ------------------------------------------------------------------ hearing
 
@@ -156,22 +166,11 @@ class Peers:
 
     # ------------------------------------------------------------------ beating
 
-    async def _keep(self) -> None:
-        """Beat in time; open what is due, and what has its turn."""
-        loop = asyncio.get_running_loop()
-        next_beat = loop.time()
+    async def _keep_beating(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(next_beat):
-                    await self._wake.wait()
-                    await asyncio.sleep(GATHER_SECONDS)
-            self._wake.clear()
-            if loop.time() >= next_beat:
-                next_beat = loop.time() + self._interval
-                with suppress(StateError):  # the link has told; the next one comes soon
-                    await self._beat()
-                self._due.update(self._next_share())
-            await self._open_due()
+            with suppress(StateError):  # the link has told; the next one comes soon
+                await self._beat()
+            await asyncio.sleep(self._interval)
 
     async def _beat(self) -> None:
         now, *names = await self._link.call_meta(BEAT, self.name, "here")
@@ -179,6 +178,20 @@ class Peers:
         if fresh := dead - self.dead[0]:
             log.info("redis_processes_dead", extra={"count": len(fresh)})
         self.dead = (dead, float(now))
+
+    # ------------------------------------------------------------------ opening
+
+    async def _keep_open(self) -> None:
+        """Open what has its turn, and at once what is new. Apart from the beat, which must come in
+        time: where a part of a Cluster is away, this takes as long as calls may take."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._wake.wait()
+                    await asyncio.sleep(GATHER_SECONDS)
+            self._wake.clear()
+            self._due.update(self._next_share())
+            await self._open_due()
 
     def _next_share(self) -> list[int]:
         buckets = self._link.buckets
@@ -189,11 +202,9 @@ class Peers:
     async def _open_due(self) -> None:
         due = sorted(bucket for bucket in self._due if bucket < self._link.buckets)
         self._due.clear()
-        if not due:
-            return
         try:
             await self._link.open_buckets(due)
         except StateError as exc:
-            # They stay due: the next beat tries them again.
+            # They stay due: the next turn tries them again.
             self._due.update(due)
             log.debug("redis_buckets_not_opened", exc_info=exc)
