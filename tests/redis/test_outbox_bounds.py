@@ -18,7 +18,7 @@ from tests.support.redis_servers import RedisServer
 from tests.unit.test_metrics import samples
 from tusd_py.core.events import EventKind
 from tusd_py.metrics import Metrics, Standing
-from tusd_py.state.base import StateFull, StateStore
+from tusd_py.state.base import StateError, StateStore
 from tusd_py.state.redis.keys import KEYS
 from tusd_py.state.redis.scripts import Script
 
@@ -215,7 +215,7 @@ async def test_outcomes_are_written_down_where_memory_is_full(
     (third,) = await tell(state, 3, CREATED)
     await rig.server.call("CONFIG", "SET", "maxmemory", "1mb")
     try:
-        with pytest.raises(StateFull):
+        with pytest.raises(StateError):
             await tell(state, 4, CREATED)
         claimed = {each.event.id: each for each in await claim(state)}
         await state.settle([claimed[first.id]])

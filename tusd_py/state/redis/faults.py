@@ -21,7 +21,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tusd_py.state.base import StateError, StateFull
+from tusd_py.state.base import StateError
 
 OnFault = Callable[[str], None]
 """Told of every fault, with its kind: one of ``Fault``."""
@@ -76,7 +76,9 @@ class Verdict:
     cause: BaseException | None = field(default=None, compare=False, repr=False)
 
     def to_error(self) -> StateError:
-        error = (StateFull if self.fault is Fault.MEMORY else StateError)(self.sentence)
+        # Not StateFull where memory is full: clients are put off as by any Redis that is away (503,
+        # not 507), and a body that has come waits for memory while its lease lasts.
+        error = StateError(self.sentence)
         error.__cause__ = self.cause
         return error
 
