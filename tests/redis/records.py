@@ -156,7 +156,7 @@ async def check_fits(rig: ServerRig) -> dict[UploadId, Upload]:
 async def _everything(rig: ServerRig) -> dict[tuple[str, str], Any]:
     """By bucket and name."""
     async with rig.server.client() as client:
-        keys = [key.decode() for key in await client.keys(f"{PREFIX}:*")]
+        keys = [str(key, "ascii") for key in await rig.server.call("KEYS", f"{PREFIX}:*")]
         types = client.pipeline(transaction=False)
         for key in keys:
             _ = types.type(key)
