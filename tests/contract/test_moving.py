@@ -188,7 +188,10 @@ async def fill(state: StateStore, contents: Contents) -> None:
 def test_all_that_was_there_is_there(source: str, target: str) -> None:
     """Whatever a store holds: the dump of the store it was moved into is that of the first."""
 
-    @settings(max_examples=15, deadline=None, database=None)
+    # Each pair has its turn; what is particular to a kind shows in those with SQLite already.
+    examples = 12 if "sqlite" in (source, target) else 4
+
+    @settings(max_examples=examples, deadline=None, database=None)
     @given(CONTENTS)
     def check(contents: Contents) -> None:
         asyncio.run(moves(contents))
@@ -306,6 +309,48 @@ async def test_dead_letters_that_were_moved_are_replayed(
     await state.settle(await claim(state))
     kinds = {d.event.kind for d in await claim(state) if d.event.upload_id == upload_id(2)}
     assert kinds <= {EventKind.CREATED, EventKind.INTERRUPTED} and len(kinds) == 1
+
+
+async def make_replayed(state: StateStore) -> None:
+    """The first of three events is replayed while the second one is on its way."""
+    await state.register(["h"])
+    upload = an_upload()
+    kinds = (EventKind.CREATED, EventKind.INTERRUPTED, EventKind.COMPLETED)
+    events = [an_event(upload, kind, n) for n, kind in enumerate(kinds)]
+    await state.create(upload, events, with_lease=False)
+    (first,) = await claim(state)
+    await state.bury(first, reason="no", now=NOW)
+    (second,) = await claim(state)
+    await state.postpone(second, until=NOW + 1)
+    assert await state.replay(hook=None, event_id=None, now=NOW) == 1
+
+
+async def test_what_is_on_its_way_is_told_as_the_next(rig: StateRig) -> None:
+    """Though an earlier one waits again."""
+    state = await rig.open()
+    await make_replayed(state)
+    waiting = of_kind(await dumped(state), Waiting)
+    assert [(one.event.kind, one.attempts, one.due_at, one.is_next) for one in waiting] == [
+        (EventKind.CREATED, 0, NOW, False),
+        (EventKind.INTERRUPTED, 1, NOW + 1, True),
+        (EventKind.COMPLETED, 0, 1002.0, False),
+    ]
+
+
+async def test_what_is_on_its_way_is_not_overtaken_after_a_move(rig: StateRig) -> None:
+    """What was replayed goes out behind it, and before what is later."""
+    async with a_rig("sqlite") as other:
+        source = await other.open()
+        await make_replayed(source)
+        pieces = await dumped(source)
+    state = await rig.open()
+    await restore(state, pieces)
+    assert await claim(state) == []
+    told = []
+    while deliveries := await claim(state, now=NOW + 1):
+        await state.settle(deliveries)
+        told += [one.event.kind for one in deliveries]
+    assert told == [EventKind.INTERRUPTED, EventKind.CREATED, EventKind.COMPLETED]
 
 
 async def test_an_event_that_was_told_before_the_move_is_not_told_again(
