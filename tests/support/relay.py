@@ -276,6 +276,8 @@ class Relay:
         """For connections when no fault is queued."""
         self.connections: list[Connection] = []
         """All there ever were, oldest first."""
+        self.accepted = 0
+        """Connections that clients made, refused ones too."""
         self.left_before_cut: int | None = None
         self._cut_all_how = Cut.RST
         self._buffer_bytes = buffer_bytes
@@ -385,6 +387,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         while True:
             client, _ = await loop.sock_accept(listener)
+            self.accepted += 1
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._spawn(self._serve(client, self._faults.popleft() if self._faults else None))
 
