@@ -32,37 +32,14 @@ from tusd_py.core.events import Event
 from tusd_py.core.identity import Principal
 from tusd_py.core.ids import ClientId, HolderId, UploadId, VideoId
 from tusd_py.core.upload import Boot, Status, Upload
+from tusd_py.state.errors import LeaseBusy as LeaseBusy
+from tusd_py.state.errors import LeaseGone as LeaseGone
+from tusd_py.state.errors import OnceTaken as OnceTaken
+from tusd_py.state.errors import RecordUnknown as RecordUnknown
+from tusd_py.state.errors import StateError as StateError
+from tusd_py.state.errors import StateFull as StateFull
 from tusd_py.state.moving import Movable
 from tusd_py.state.quotas import Quotas
-
-
-class StateError(Exception):
-    """The state store cannot be asked, or it failed. The cause is chained. Retrying may help."""
-
-
-class StateFull(StateError):
-    """It failed because nothing is free where it lies. Nothing was changed."""
-
-
-class LeaseGone(Exception):
-    """The commit was refused: the lease was let go, ran out, or belongs to somebody else. Nothing
-    was changed."""
-
-
-class RecordUnknown(Exception):
-    """There is no record of this upload (there may be facts beside bytes)."""
-
-
-class OnceTaken(Exception):
-    """Another upload of this ``once`` key exists. Nothing was changed."""
-
-
-class LeaseBusy(Exception):
-    """A live holder did not let go within the time to wait, or no lease may be granted yet."""
-
-    def __init__(self, retry_after_seconds: float) -> None:
-        super().__init__(f"busy, try again in {retry_after_seconds} s")
-        self.retry_after_seconds = retry_after_seconds
 
 
 class Purpose(StrEnum):
@@ -309,8 +286,8 @@ class Outbox(ABC):
     """Events on their way: at least once, in order per upload and per hook.
 
     An upload's next event for a hook is handed out only when its earlier one was taken or buried.
-    A delivery that is handed out is the caller's for ``claim_seconds``, or until its process dies:
-    on one host that is known at once, over many within seconds.
+    A delivery that is handed out is the caller's for ``claim_seconds``, or until its process dies
+    (over many hosts that is known within seconds).
     """
 
     @abstractmethod
@@ -322,12 +299,8 @@ class Outbox(ABC):
     async def claim(
         self, hook: str, *, now: float, claim_seconds: float, limit: int
     ) -> Sequence[Delivery]:
-        """Deliveries that are due, oldest first, at most one per upload.
-
-        What other processes have committed or let go within the last second or two may not be
-        among them, but nobody is told that nothing is due where something was when this was
-        called. What was handed out to a caller that is cancelled is free again.
-        """
+        """Deliveries that are due, oldest first, at most one per upload. What other processes did
+        a second ago may not count yet, but "none" is true. Cancelled: they are free again."""
 
     @abstractmethod
     async def settle(self, deliveries: Sequence[Delivery]) -> None:
@@ -335,8 +308,7 @@ class Outbox(ABC):
 
     @abstractmethod
     async def postpone(self, delivery: Delivery, *, until: float) -> None:
-        """It failed; try again then. Counts an attempt. Nothing happens where the delivery is
-        another's by now."""
+        """It failed; try again then. Counts an attempt. Nothing happens once it is another's."""
 
     @abstractmethod
     async def bury(self, delivery: Delivery, *, reason: str, now: float) -> None:
@@ -352,8 +324,7 @@ class Outbox(ABC):
 
     @abstractmethod
     async def next_due(self, hook: str) -> float | None:
-        """Unix time at which the next unclaimed delivery is due; None: nothing waits. As for
-        ``claim``, what others have done a moment ago may not count yet."""
+        """Unix time of the next unclaimed delivery; None: nothing waits. As late as ``claim``."""
 
     @abstractmethod
     async def backlog(self) -> dict[str, int]:
@@ -361,9 +332,8 @@ class Outbox(ABC):
 
     @abstractmethod
     def wakeups(self) -> AsyncIterator[None]:
-        """Yields whenever there may be something to hand out: at once for events that this
-        process has committed, and at least once a second, for those of others and for what was
-        handed out to a process that has died. Coalesced."""
+        """Yields at once when this process has committed events, and at least once a second: for
+        events of others, and for what the dead had been handed out. Coalesced."""
 
     @abstractmethod
     async def purge(self, *, before: float) -> int:
