@@ -22,7 +22,7 @@ EXPIRE_SECONDS = 3600.0
 BODY_IDLE_SECONDS = 0.6
 MIN_BYTES_PER_SECOND = 2000.0
 SHORT_LIFE_SECONDS = 1.0
-TURN_SECONDS = 0.8
+TURN_SECONDS = 1.5
 SLOWED_BYTES_PER_SECOND = 64 * 1024
 
 
@@ -124,7 +124,7 @@ slowing_server = _fixture(
         "limits": {
             "creations": 1,
             "creation_seconds": TURN_SECONDS,
-            "max_wait_seconds": 1.5 * TURN_SECONDS,
+            "max_wait_seconds": 1.1 * TURN_SECONDS,
             "bodies": 1,
             "slowed_bytes_per_second": SLOWED_BYTES_PER_SECOND,
         },
