@@ -9,7 +9,6 @@ script refuses what is so no longer.
 import asyncio
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -180,8 +179,7 @@ class Heads:
         """End a look that is under way."""
         if self._looking is not None:
             self._looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._looking
+            await asyncio.wait([self._looking])
 
 
 def _hear_out(look: "asyncio.Task[None]") -> None:
