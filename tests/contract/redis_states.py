@@ -2,7 +2,7 @@
 
 They are started when they are first wanted and emptied between tests. On engine 6.2 the server's
 own clock is moved, and the code runs as it is. The other engines do not run on such a clock: there
-the scripts read the time from a key.
+the scripts read the time from a key. The store connects as a user that has the least rights.
 """
 
 import atexit
@@ -12,9 +12,8 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from pydantic import SecretStr
 from redis.crc import key_slot
 
 from tests.contract.state_rig import BEGAN, LEASE_SECONDS, FakeClock, StateRig
@@ -23,17 +22,27 @@ from tests.support.redis_groups import RedisCluster, make_cluster
 from tests.support.redis_servers import RedisServer
 from tusd_py.core.upload import Boot
 from tusd_py.state.base import StateStore
+from tusd_py.state.redis.acl import build_rules
 from tusd_py.state.redis.link import Link
 from tusd_py.state.redis.places import base_keys
 from tusd_py.state.redis.settings import RedisSettings
 from tusd_py.state.redis.store import RedisState
 
 PREFIX: Final = "rig"
+USER: Final = "least"
+PASSWORD: Final = "what-the-store-knows"
+ACL: Final = f"user {USER} on >{PASSWORD} {build_rules(PREFIX)}"
+"""The store may do no more in any of these rigs."""
 CLOCK_KEY: Final = ":clock"
 AHEAD_SECONDS: Final = 1_600_000_000.0 - BEGAN
 """The server's clock is not that of its clients: who mixes them up is found out."""
 CLUSTER_TIMEOUT_MS: Final = 15_000
 """Long, for a machine under load: this cluster fails over when it is told to only."""
+
+
+def rig_settings(buckets: int, **where: Any) -> RedisSettings:
+    login = {"username": USER, "password": PASSWORD}
+    return RedisSettings.model_validate({"prefix": PREFIX, "buckets": buckets, **login, **where})
 
 
 class KeyClockLink(Link):
@@ -86,12 +95,12 @@ class RedisRig(StateRig):
         """Every command that writes is refused, for the user has lost the right to."""
         masters = await self.masters()
         for master in masters:
-            await master.call("ACL", "SETUSER", "default", "-@write")
+            await master.call("ACL", "SETUSER", USER, "-@write")
         try:
             yield
         finally:
             for master in masters:
-                await master.call("ACL", "SETUSER", "default", "+@all")
+                await master.call("ACL", "SETUSER", USER, *build_rules(PREFIX).split())
 
 
 class RigClock(FakeClock):
@@ -110,7 +119,7 @@ class ServerRig(RedisRig):
     """One server. Its own clock is moved, where it can be."""
 
     def __init__(self, server: RedisServer, buckets: int) -> None:
-        super().__init__(RedisSettings(url=SecretStr(server.url), prefix=PREFIX, buckets=buckets))
+        super().__init__(rig_settings(buckets, url=server.url))
         self.server = server
         if server.clock is not None:
             self.state_type = RedisState
@@ -133,8 +142,8 @@ class ClusterRig(RedisRig):
     """A cluster, with a clock in each slot that is used."""
 
     def __init__(self, cluster: RedisCluster, buckets: int) -> None:
-        nodes = tuple(f"{host}:{port}" for host, port in cluster.addresses)
-        super().__init__(RedisSettings(cluster_nodes=nodes, prefix=PREFIX, buckets=buckets))
+        nodes = [node.address for node in cluster.nodes]
+        super().__init__(rig_settings(buckets, cluster_nodes=nodes))
         self.cluster = cluster
 
     async def masters(self) -> Sequence[RedisServer]:
@@ -190,7 +199,9 @@ class Shared:
             folder = self.folder / engine
             frozen = FrozenClock(folder / "clock", BEGAN + AHEAD_SECONDS)
             clock = frozen if engine == "6.2" else None
-            server = self._servers[engine] = RedisServer(folder, engine=engine, clock=clock)
+            server = self._servers[engine] = RedisServer(
+                folder, engine=engine, clock=clock, acl=[ACL]
+            )
         if not server.runs:
             await server.start()
         empty(server)
@@ -200,7 +211,7 @@ class Shared:
         """It is whole, and it is empty."""
         if self._cluster is None:
             self._cluster = await make_cluster(
-                self.folder / "cluster", node_timeout_ms=CLUSTER_TIMEOUT_MS
+                self.folder / "cluster", node_timeout_ms=CLUSTER_TIMEOUT_MS, acl=[ACL]
             )
             self.slots = await self._cluster.slot_owners()
         for master in set(self.slots):

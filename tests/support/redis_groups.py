@@ -11,7 +11,14 @@ from typing import Any, Final, Self
 import redis
 
 from tests.support.redis_engines import Engine
-from tests.support.redis_servers import HOST, Config, RedisServer, eventually
+from tests.support.redis_servers import (
+    HOST,
+    RIG_PASSWORD,
+    RIG_USER,
+    Config,
+    RedisServer,
+    eventually,
+)
 from tests.support.sockets import quiet_port
 
 SLOTS: Final = 16_384
@@ -131,6 +138,7 @@ async def make_cluster(
         "cluster-node-timeout": node_timeout_ms,
         # A replica may take over however long it was out of touch: tests kill masters early.
         "cluster-replica-validity-factor": 0,
+        **replica_login(options.get("acl", ())),
         **(config or {}),
     }
     nodes = [
@@ -146,6 +154,11 @@ async def make_cluster(
         await asyncio.to_thread(cluster.close)
         raise
     return cluster
+
+
+def replica_login(acl: Sequence[str]) -> Config:
+    """A replica logs in to its master as the rig, where there are users."""
+    return {"masteruser": RIG_USER, "masterauth": RIG_PASSWORD} if acl else {}
 
 
 async def _join(nodes: Sequence[RedisServer], masters: int) -> None:
@@ -307,7 +320,7 @@ async def redis_sentinel(
             follows: Mapping[str, str | int | Path] = (
                 {"replicaof": f"{HOST} {servers[0].port}"} if servers else {}
             )
-            chosen = {**follows, **(config or {})}
+            chosen = {**follows, **replica_login(options.get("acl", ())), **(config or {})}
             server = RedisServer(folder / f"server{n}", engine=engine, config=chosen, **options)
             stack.push_async_callback(asyncio.to_thread, server.close)
             servers.append(await server.start())
@@ -324,11 +337,16 @@ def _sentinels(
     folder: Path, servers: Sequence[RedisServer], count: int, down_after_ms: int, engine: Engine
 ) -> list[SentinelServer]:
     """Told of each other beforehand, as after a restart: to find out takes them seconds."""
+    login = [
+        f"sentinel auth-user {MASTER} {RIG_USER}",
+        f"sentinel auth-pass {MASTER} {RIG_PASSWORD}",
+    ]
     watch = [
         f"sentinel monitor {MASTER} {HOST} {servers[0].port} {count // 2 + 1}",
         f"sentinel down-after-milliseconds {MASTER} {down_after_ms}",
         f"sentinel failover-timeout {MASTER} {10 * down_after_ms}",
         f"sentinel parallel-syncs {MASTER} 1",
+        *(login if servers[0].acl else []),
         *(f"sentinel known-replica {MASTER} {HOST} {one.port}" for one in servers[1:]),
     ]
     made = [
