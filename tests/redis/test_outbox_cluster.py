@@ -1,0 +1,72 @@
+"""Deliveries while a part of a cluster is away: only what lies there waits."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.crc import key_slot
+
+from tests.contract.states import BOOT
+from tests.contract.test_outbox import claim, tell
+from tests.support.redis_groups import RedisCluster, redis_cluster
+from tusd_py.core.events import EventKind
+from tusd_py.state.base import StateError, StateStore
+from tusd_py.state.redis.places import base_keys
+from tusd_py.state.redis.settings import RedisSettings
+from tusd_py.state.redis.store import RedisState
+
+BUCKETS = 16
+LONG_MS = 60_000
+"""No node is given up for dead meanwhile."""
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[RedisCluster]:
+    async with redis_cluster(tmp_path, replicas=0, node_timeout_ms=LONG_MS) as running:
+        yield running
+
+
+async def claimed_at_last(state: StateStore, count: int) -> set[str]:
+    """So many ids, as a dispatcher claims them that hears of failures and goes on."""
+    found: set[str] = set()
+    async with asyncio.timeout(40):
+        async for _ in state.wakeups():
+            try:
+                found |= {delivery.event.id for delivery in await claim(state)}
+            except StateError:
+                continue
+            if len(found) >= count:
+                return found
+    raise AssertionError("nobody wakes")
+
+
+async def test_events_of_other_nodes_are_delivered_while_one_is_away(
+    cluster: RedisCluster,
+) -> None:
+    settings = RedisSettings(
+        cluster_nodes=tuple(node.address for node in cluster.nodes),
+        buckets=BUCKETS,
+        call_seconds=0.5,
+        connect_seconds=0.5,
+    )
+    state = RedisState(settings, boot=BOOT, lease_seconds=5.0, clock=time.monotonic)
+    await state.open()
+    try:
+        await state.register(["h"])
+        owners, victim = await cluster.slot_owners(), cluster.nodes[0]
+        away, there = set[str](), set[str]()
+        for bucket, base in enumerate(base_keys(settings)[:BUCKETS]):
+            (event,) = await tell(state, bucket * 256 // BUCKETS, EventKind.CREATED)
+            is_away = owners[key_slot(base.encode())] is victim
+            (away if is_away else there).add(event.id)
+        assert away and there
+        victim.pause()
+        try:
+            assert await claimed_at_last(state, len(there)) == there
+        finally:
+            victim.resume()
+        assert await claimed_at_last(state, len(away)) == away
+    finally:
+        await state.close()
