@@ -47,6 +47,7 @@ RUNS_ONCE: Final[Mapping[str, str]] = {
     "test_moving.py": "moves what one server did into Redis and back by itself",
     "test_many_machines.py": _OWN,
     "test_redis_away.py": _OWN,
+    "test_redis_failover.py": _OWN,
     "test_chaos.py": "has a flavour of its own for many machines",
     "test_installations.py::test_what_runs_once_exists": "runs nothing",
 }
