@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.states import a_visit, an_upload
@@ -73,7 +73,16 @@ def kept(fields: Sequence[bytes]) -> list[bytes]:
     return [each for name, value in pairs if value for each in (name, value)]
 
 
+PAIR_OF_SURROGATES: Final = "\ud83d\ude00"
+"""Two characters; escaped in JSON they would come back as one."""
+
+
 @given(upload=UPLOADS)
+@example(
+    upload=an_upload(
+        metadata=Metadata(PAIR_OF_SURROGATES), digests=((PAIR_OF_SURROGATES, "x"),), place=""
+    )
+)
 def test_a_record_comes_back_as_it_was_written(upload: Upload) -> None:
     flat = kept(fixed_fields(upload) + changing_fields(upload))
     assert record_from(upload.id, [facts_text(upload), *flat]) == upload
