@@ -132,7 +132,7 @@ class ServerRig(RedisRig):
         await self.server.restart(kill=True)
 
     def set_server_clock(self, now: float) -> None:
-        if self.server.clock is not None:
+        if isinstance(self.server.clock, FrozenClock):
             self.server.clock.set(now)
         else:
             set_clock_keys(self.server, base_keys(self.settings), now)

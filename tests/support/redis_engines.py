@@ -68,17 +68,39 @@ def _redis_of_the_system() -> str:
     raise NoEngine(f"no redis-server of version 7 or newer; `make test` installs it {seen}")
 
 
-class FrozenClock:
-    """The clock of an engine that stands still until it is moved (libfaketime).
+class EngineClock:
+    """The clock of an engine, as libfaketime makes it up.
 
     For engine 6.2 only: the allocator of Debian's Redis does not start under libfaketime. The
     engine's own timers go by the monotonic clock, which runs on.
     """
 
-    def __init__(self, folder: Path, now: float) -> None:
+    def __init__(self, folder: Path) -> None:
         self._file = folder / "time"
-        self._now = now
         folder.mkdir(parents=True, exist_ok=True)
+
+    def environment(self) -> dict[str, str]:
+        """What a process needs to live by it."""
+        return {
+            "LD_PRELOAD": _libfaketime(),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "TZ": "UTC",
+        }
+
+    def _write(self, text: str) -> None:
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(text + "\n")
+        fresh.replace(self._file)
+
+
+class FrozenClock(EngineClock):
+    """It stands still until it is moved."""
+
+    def __init__(self, folder: Path, now: float) -> None:
+        super().__init__(folder)
+        self._now = now
         self.set(now)
 
     @property
@@ -91,23 +113,25 @@ class FrozenClock:
         self._now = now
         seconds, micros = divmod(round(now * 1e6), 1_000_000)
         # libfaketime reads a fraction as a float and cuts it: half a microsecond more is exact.
-        text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}5"
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(text + "\n")
-        fresh.replace(self._file)
+        day = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+        self._write(f"{day}.{micros:06d}5")
 
     def advance(self, seconds: float) -> None:
         self.set(self._now + seconds)
 
-    def environment(self) -> dict[str, str]:
-        """What a process needs to live by it."""
-        return {
-            "LD_PRELOAD": _libfaketime(),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "TZ": "UTC",
-        }
+
+class RunningClock(EngineClock):
+    """It runs, ahead of the machine's."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._ahead = 0.0
+        self.advance(0.0)
+
+    def advance(self, seconds: float) -> None:
+        """It jumps."""
+        self._ahead += seconds
+        self._write(f"+{self._ahead:.6f}")
 
 
 def _libfaketime() -> str:

@@ -23,9 +23,9 @@ from redis.retry import Retry
 from tests.support.redis_engines import (
     START_SECONDS,
     Engine,
+    EngineClock,
     EngineDied,
     EngineProcess,
-    FrozenClock,
     NoEngine,
     program_of,
 )
@@ -75,7 +75,7 @@ class RedisServer:
         tls: Authority | None = None,
         acl: Sequence[str] = (),
         persistent: bool = False,
-        clock: FrozenClock | None = None,
+        clock: EngineClock | None = None,
         config: Config | None = None,
         arguments: Sequence[str] = (),
         ready: str = READY,
@@ -84,7 +84,7 @@ class RedisServer:
         an ACL file; with one the default user may do nothing (it may be allowed to by a line of
         it) and the rig has a user of its own. ``persistent``: with an append-only file, written
         before each answer. ``config``: lines of redis.conf, which win."""
-        assert clock is None or engine == "6.2", "only engine 6.2 runs on a frozen clock"
+        assert clock is None or engine == "6.2", "only engine 6.2 lets its clock be moved"
         if tls is not None and engine != "7":
             raise NoEngine(f"engine {engine} was built without TLS")
         self.folder = folder

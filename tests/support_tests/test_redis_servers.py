@@ -6,13 +6,21 @@ import select
 import signal
 import ssl
 import sys
+import time
 from pathlib import Path
 from typing import Final, get_args
 
 import pytest
 import redis
 
-from tests.support.redis_engines import Engine, EngineDied, FrozenClock, NoEngine, program_of
+from tests.support.redis_engines import (
+    Engine,
+    EngineDied,
+    FrozenClock,
+    NoEngine,
+    RunningClock,
+    program_of,
+)
 from tests.support.redis_groups import redis_cluster, redis_sentinel
 from tests.support.redis_servers import Authority, RedisServer, redis_server
 
@@ -57,6 +65,18 @@ async def test_a_frozen_clock_moves_only_when_it_is_told_to(tmp_path: Path) -> N
             told = await server.call("EVAL", script, 0)
             assert tuple(map(int, told)) == expected
         assert clock.now == pytest.approx(BEGAN + 86_400 * 400 + 3605.123457)
+
+
+async def test_a_running_clock_jumps_when_it_is_told_to(tmp_path: Path) -> None:
+    clock = RunningClock(tmp_path / "clock")
+    async with redis_server(tmp_path / "data", engine="6.2", clock=clock) as server:
+        ahead = 0.0
+        for jump in (0.0, 5.5, 3600.0):
+            clock.advance(jump)
+            ahead += jump
+            before = time.time()
+            seconds, micros = await server.call("TIME")
+            assert before - 0.001 <= seconds + micros / 1e6 - ahead <= time.time() + 0.001
 
 
 async def test_a_paused_server_answers_when_it_is_resumed(tmp_path: Path) -> None:
