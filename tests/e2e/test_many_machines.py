@@ -27,7 +27,8 @@ from tests.e2e.rig import (
     until,
     until_stored,
 )
-from tests.support import stops_at_writes, tus
+from tests.support import breakpoints, tus
+from tests.support.breakpoints import Point, order_stop
 from tests.support.fleet import LEASE, Fleet
 from tests.support.receiver import Receiver, receiving
 from tests.support.server import Server
@@ -176,24 +177,24 @@ async def test_a_sleeper_finds_its_commit_refused(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def breakpoints(tmp_path: Path) -> AsyncIterator[tuple[Machines, Path]]:
+async def stoppable(tmp_path: Path) -> AsyncIterator[tuple[Machines, Path]]:
     """Machines of which the first stops at the write for which the file is made."""
     order = tmp_path / "order"
     async with machines(tmp_path) as both:
         await both.first.kill9()
-        both.first.command = (both.first.command[0], "-m", stops_at_writes.__name__)
-        both.first.environment = {stops_at_writes.VARIABLE: str(order)}
+        both.first.command = breakpoints.COMMAND
+        both.first.environment = {breakpoints.VARIABLE: str(order)}
         await both.first.start()
         yield both, order
 
 
 @asynccontextmanager
 async def caught(
-    both: Machines, order: Path, url: str, where: str, data: bytes
+    both: Machines, order: Path, url: str, where: Point, data: bytes
 ) -> AsyncIterator[Wire]:
     """A PATCH whose writer is stopped at the first write of ``data``, behind the first MiB."""
     async with writing(url, both.first) as wire:
-        stops_at_writes.stop_at_next_write(order, where)
+        order_stop(order, where)
         sending = asyncio.create_task(send_quietly(wire, data))
         process = psutil.Process(both.first.pid)
         await until(lambda: process.status() == psutil.STATUS_STOPPED)
@@ -202,15 +203,15 @@ async def caught(
         await asyncio.gather(sending, return_exceptions=True)
 
 
-@pytest.mark.parametrize("where", ["before", "within"])
-async def test_a_write_that_lands_late_changes_nothing(tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("where", [Point.WRITE, Point.WITHIN_WRITE])
+async def test_a_write_that_lands_late_changes_nothing(tmp_path: Path, where: Point) -> None:
     """The writer looked at its lease, was stopped before (or within) the system call and wakes up
     when another machine has completed the upload: the same client's bytes land where they lie."""
-    async with breakpoints(tmp_path) as (both, order):
+    async with stoppable(tmp_path) as (both, order):
         url, other = await both.created()
         async with caught(both, order, url, where, DATA[MIB:]) as wire:
             found = await head_until_200(other)
-            assert found.offset == MIB if where == "before" else MIB < found.offset < 2 * MIB
+            assert found.offset == MIB if where is Point.WRITE else MIB < found.offset < 2 * MIB
             await rest(other, found.offset)
             await both.judge(other)
             written_at = stored_file(both.fleet, url).stat().st_mtime_ns
@@ -225,9 +226,9 @@ async def test_a_write_that_lands_late_changes_nothing(tmp_path: Path, where: st
 async def test_only_one_write_can_be_late(tmp_path: Path) -> None:
     """Shown with bytes that no client sends, others than before: of three MiB that wait in the
     sleeper's socket one write's worth lands, and not a byte behind it; nothing of it counts."""
-    async with breakpoints(tmp_path) as (both, order):
+    async with stoppable(tmp_path) as (both, order):
         url, other = await both.created()
-        async with caught(both, order, url, "before", WRONG * 3) as wire:
+        async with caught(both, order, url, Point.WRITE, WRONG * 3) as wire:
             found = await head_until_200(other)
             await rest(other, found.offset)
             both.first.resume()
@@ -244,9 +245,9 @@ async def test_only_one_write_can_be_late(tmp_path: Path) -> None:
 
 async def test_a_late_write_to_an_upload_that_was_removed_revives_nothing(tmp_path: Path) -> None:
     """DELETE through the other machine while the first one sleeps before its very first write."""
-    async with breakpoints(tmp_path) as (both, order):
+    async with stoppable(tmp_path) as (both, order):
         url, other = await both.created()
-        stops_at_writes.stop_at_next_write(order, "before")
+        order_stop(order, Point.WRITE)
         async with connected(url) as wire:
             await tus.begin_patch(wire, url, 0, len(DATA))
             await wire.send(DATA[:MIB])

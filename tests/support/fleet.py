@@ -32,20 +32,25 @@ class Fleet(Server):
         settings: Mapping[str, Any] | None = None,
         *,
         state: Mapping[str, Any],
-        proxy: Kind = "nginx",
+        proxy: Kind | None = "nginx",
         machines: int = MACHINES,
         **options: Any,
     ) -> None:
-        """``state``: the section of this name. ``options``: as for ``Server``, for each machine."""
+        """``state``: the section of this name. ``proxy``: None where each machine is asked itself.
+        ``options``: as for ``Server``, for each machine."""
         super().__init__(directory, merged({"upload": LEASE}, settings or {}), **options)
-        shared = {
+        shared: dict[str, Any] = {
             "store": {"root": str(self.store_root)},
-            "http": {"trusted_proxies": ["127.0.0.1"], "interim_answers": INTERIM[proxy]},
             "state": dict(state),
         }
+        if proxy is not None:
+            shared["http"] = {
+                "trusted_proxies": ["127.0.0.1"],
+                "interim_answers": INTERIM[proxy],
+            }
         self.settings = merged(self.settings, shared)
         self.machines = [self._machine(number, options) for number in range(machines)]
-        self._kind: Kind = proxy
+        self._kind = proxy
         self.proxy: Proxy | None = None
         """Once it was started."""
 
@@ -76,12 +81,13 @@ class Fleet(Server):
         except* Exception as failed:
             await self.kill9()
             raise failed.exceptions[0] from None
-        if self.proxy is None:  # it stays while machines come and go
+        if self.proxy is None and self._kind is not None:  # it stays while machines come and go
             upstreams = [f"127.0.0.1:{machine.port}" for machine in self.machines]
             self.proxy = Proxy(self._kind, self.directory / self._kind, upstreams, is_open=True)
             await self.proxy.start()
         first = self.machines[0]
-        self.base, self.pid = self.proxy.base, first.pid
+        self.base = first.base if self.proxy is None else self.proxy.base
+        self.pid = first.pid
         self.endpoint = self.base + urlsplit(first.endpoint).path
         return self
 

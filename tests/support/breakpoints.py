@@ -1,0 +1,111 @@
+"""The server, which stops itself at a point when a file tells it to, as under a debugger.
+
+``python -m tests.support.breakpoints serve ...``: once the file that ``STOP_AT`` names is there and
+names the point that is reached, it is removed, and the process stops (SIGSTOP). On SIGCONT it goes
+on as if nothing had been.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from tusd_py.cli import main
+from tusd_py.state.redis.store import RedisState
+from tusd_py.stores.disk import DiskStore
+
+COMMAND = (sys.executable, "-m", "tests.support.breakpoints")
+VARIABLE = "STOP_AT"
+Piece = bytes | memoryview
+
+
+class Point(StrEnum):
+    """Where a process can be stopped."""
+
+    WRITE = "write"
+    """Right before the system call that writes bytes of an upload; the lease was looked at."""
+    WITHIN_WRITE = "within write"
+    """After half of these bytes."""
+    COMMIT = "commit"
+    """Right before a commit is sent to the state, checkpoints included."""
+    LAST_COMMIT = "last commit"
+    """Before one that lets the lease go."""
+    MARK = "mark"
+    """Before the mark of completion is written."""
+    ADOPT = "adopt"
+    """Between the look at an upload's facts and the making of its record."""
+
+
+def order_stop(order: Path, point: Point) -> None:
+    """Make the file, all at once."""
+    draft = order.with_suffix(".draft")
+    draft.write_text(point)
+    draft.rename(order)
+
+
+class _Stops:
+    """What takes the place of the real calls."""
+
+    def __init__(self, order: Path) -> None:
+        self._order = order
+        self._write = os.pwritev
+        self._commit = RedisState.commit
+        self._complete = DiskStore.complete
+        self._adopt = RedisState.adopt
+
+    def put(self) -> None:
+        stops = self
+
+        def pwritev(descriptor: int, pieces: Sequence[Piece], offset: int) -> int:
+            return stops.write(descriptor, pieces, offset)
+
+        async def commit(state: RedisState, *args: Any, release: bool) -> None:
+            stops.stop_at(Point.COMMIT)
+            if release:
+                stops.stop_at(Point.LAST_COMMIT)
+            await stops._commit(state, *args, release=release)
+
+        async def complete(store: DiskStore, *args: Any) -> None:
+            stops.stop_at(Point.MARK)
+            await stops._complete(store, *args)
+
+        async def adopt(state: RedisState, *args: Any, **options: Any) -> Any:
+            stops.stop_at(Point.ADOPT)
+            return await stops._adopt(state, *args, **options)
+
+        for owner, replacement in (
+            (os, pwritev),
+            (RedisState, commit),
+            (DiskStore, complete),
+            (RedisState, adopt),
+        ):
+            setattr(owner, replacement.__name__, replacement)
+
+    def stop_at(self, point: Point) -> None:
+        try:
+            if self._order.read_text() != point:
+                return
+        except FileNotFoundError:
+            return
+        self._order.unlink()
+        # To this very thread: it stops here, and all others with it.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
+    def write(self, descriptor: int, pieces: Sequence[Piece], offset: int) -> int:
+        self.stop_at(Point.WRITE)
+        data = memoryview(b"".join(pieces))
+        half = len(data) // 2
+        done = 0
+        while done < half:
+            done += self._write(descriptor, [data[done:half]], offset + done)
+        self.stop_at(Point.WITHIN_WRITE)
+        return done + self._write(descriptor, [data[done:]], offset + done)
+
+
+if __name__ == "__main__":
+    _Stops(Path(os.environ[VARIABLE])).put()
+    sys.exit(main())
