@@ -30,7 +30,7 @@ local function sets()
 end
 
 local function is_due(rid)
-  local lease = redis.call('HMGET', B .. ':u:' .. hex(rid), 'H', 'D', 'J', 'K', 'U')
+  local lease = redis.call('HMGET', B .. ':u:' .. hex_of(rid), 'H', 'D', 'J', 'K', 'U')
   if why == 'silent' and lease[5] then return false end
   if not lease[1] then return true end
   return not is_held(B, {H = lease[1], D = lease[2], J = lease[3], K = lease[4]}, now)

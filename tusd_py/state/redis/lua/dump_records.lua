@@ -5,7 +5,7 @@ local members = redis.call('ZRANGE', B .. ':status', first, first + tonumber(ARG
 local found = {#members}
 for _, member in ipairs(members) do
   local rid = string.sub(member, 2)
-  local record = load_record(B, hex(rid))
-  if record then found[#found + 1] = {rid, shown(B, hex(rid), record)} end
+  local record = load_record(B, hex_of(rid))
+  if record then found[#found + 1] = {rid, shown(B, hex_of(rid), record)} end
 end
 return found

@@ -4,18 +4,6 @@
 -- frees before it adds: what makes room must work where memory has run out.
 local HEADER_BYTES = 64
 
--- Each byte is translated once a run: a page of ids has most of them many times.
-local HEX = setmetatable({}, {__index = function(seen, c)
-  seen[c] = string.format('%02x', string.byte(c))
-  return seen[c]
-end})
-local RAW = setmetatable({}, {__index = function(seen, pair)
-  seen[pair] = string.char(tonumber(pair, 16))
-  return seen[pair]
-end})
-local function hex_of(raw) return (string.gsub(raw, '.', HEX)) end
-local function raw_of(hex) return (string.gsub(hex, '%x%x', RAW)) end
-
 -- As what an event is remembered: before its id stands the first byte of its upload's, by which it
 -- finds its bucket where there are more or fewer of them.
 local function known_as(rid, event) return string.sub(rid, 1, 1) .. raw_of(event) end

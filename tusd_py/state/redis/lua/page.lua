@@ -20,7 +20,7 @@ for at = 1, math.max(1, #beginnings), math.max(1, width) do
   for _, member in ipairs(members) do
     local rid = string.sub(member, -16)
     last = member
-    if status == '' or redis.call('HGET', B .. ':u:' .. hex(rid), 's') == status then
+    if status == '' or redis.call('HGET', B .. ':u:' .. hex_of(rid), 's') == status then
       found[#found + 1], count = rid, count + 1
       if count == limit then break end
     end

@@ -3,15 +3,30 @@ local NEWBUCKET = 'NEWBUCKET'
 local token, lease_ms = ARGV[1], tonumber(ARGV[2])
 local run_id
 
+-- Ids are text in names, and bytes in sets. Each byte is translated once a run: a page of ids has
+-- most of them many times.
+local HEX = setmetatable({}, {__index = function(seen, c)
+  seen[c] = string.format('%02x', string.byte(c))
+  return seen[c]
+end})
+local RAW = setmetatable({}, {__index = function(seen, pair)
+  seen[pair] = string.char(tonumber(pair, 16))
+  return seen[pair]
+end})
+local function hex_of(raw) return (string.gsub(raw, '.', HEX)) end
+local function raw_of(hex) return (string.gsub(hex, '%x%x', RAW)) end
+
 -- Channels: 'all', or 'p:' .. the name of a process.
 local function tell(channel, text)
   redis.call('PUBLISH', PREFIX .. ':' .. channel, text)
 end
 
--- The process of Redis that runs this script: another one after each restart and failover.
+-- The reign of the master that runs this script: another one after each restart and failover. Its
+-- process does not tell: one that was demoted, copied its successor and took over again is the same.
+-- (A master that had replicas and then none for repl-backlog-ttl begins another one as well.)
 local function this_run()
   if not run_id then
-    run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+    run_id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
   end
   return run_id
 end

@@ -10,14 +10,6 @@ local GONE = {x = true, i = true, t = true}
 local LEASE_FIELDS = {'H', 'P', 'J', 'K', 'D', 'Q', 'A', 'S'}
 local HOUR_MS = 3600000
 
-local function unhex(id)
-  return (string.gsub(id, '%x%x', function(two) return string.char(tonumber(two, 16)) end))
-end
-
-local function hex(rid)
-  return (string.gsub(rid, '.', function(one) return string.format('%02x', string.byte(one)) end))
-end
-
 -- Whole numbers without leading zeros, of any size: as doubles large ones would be rounded.
 local function is_less(one, other)
   if #one ~= #other then return #one < #other end
@@ -81,7 +73,9 @@ local function mark_of(holder, sequence)
   return string.sub(holder, 1, 16) .. sequence
 end
 
-local function give_lease(record, now, holder, process, host, boot)
+local function give_lease(B, record, now, holder, process, host, boot)
+  -- Its host lives, whatever this bucket has heard of it so far.
+  if present_boot(B, host) ~= boot then redis.call('HSET', B .. ':boots', host, boot) end
   for _, field in ipairs(LEASE_FIELDS) do record[field] = nil end
   record.N = string.format('%.0f', tonumber(record.N or '0') + 1)
   record.H, record.P, record.J, record.K = holder, process, host, boot
@@ -141,7 +135,7 @@ end
 
 -- Writes what differs: fields, sets, counts. No old one: it is new; no new one: it is removed.
 local function save(B, id, old, new)
-  local rid, key = unhex(id), B .. ':u:' .. id
+  local rid, key = raw_of(id), B .. ':u:' .. id
   local changed, cleared = {}, {}
   for field, value in pairs(new or {}) do
     if not old or old[field] ~= value then
@@ -181,7 +175,7 @@ end
 
 -- The sets whose members never change: by client, and by video.
 local function owner_places(B, id, record)
-  local rid, video, client = unhex(id), string.sub(record.o, 1, 8), string.sub(record.o, 9)
+  local rid, video, client = raw_of(id), string.sub(record.o, 1, 8), string.sub(record.o, 9)
   return {{B .. ':client', client .. video .. rid}, {B .. ':video', video .. rid}}
 end
 
