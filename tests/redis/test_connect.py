@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import trustme
+from redis.exceptions import ReadOnlyError
 
 from tests.redis.links import ECHO, GET, PUT, link_to, settings_for
 from tests.support.redis_engines import Engine
 from tests.support.redis_servers import Authority, RedisServer, redis_server
 from tusd_py.state.base import StateError
+from tusd_py.state.redis.connect import Address, Dialer
 from tusd_py.state.redis.settings import RedisSettings
 
 PASSWORD = "open, sesame/@:%"
@@ -183,9 +185,15 @@ async def test_a_replica_is_no_place_to_start(tmp_path: Path) -> None:
         redis_server(tmp_path / "master") as master,
         redis_server(tmp_path / "replica", config={"replicaof": f"127.0.0.1 {master.port}"}) as it,
     ):
-        told = await refusal(settings_for(it, **QUICK))
+        settings = settings_for(it, **QUICK)
+        told = await refusal(settings)
         assert "replica" in told
         assert "address of the master" in told
+        # No script is sent there.
+        dialer = Dialer(settings)
+        await dialer.prepare()
+        with pytest.raises(ReadOnlyError):
+            await dialer.dial_master(Address(it.host, it.port))
 
 
 async def test_a_node_of_a_cluster_is_no_single_server(tmp_path: Path) -> None:
@@ -202,7 +210,9 @@ async def test_a_node_of_a_cluster_is_no_single_server(tmp_path: Path) -> None:
 async def test_a_server_that_is_too_old_is_refused_at_once(version: str) -> None:
     """With its version and the one that is needed."""
     async with pretending(f"redis_version:{version}\r\nrole:master\r\n") as url:
-        told = await refusal(RedisSettings.model_validate({"url": url, "call_seconds": 10}))
+        settings = RedisSettings.model_validate({"url": url, "call_seconds": 30})
+        async with asyncio.timeout(10):
+            told = await refusal(settings)
         assert f"of version {version}: version 6.2 is needed" in told
 
 

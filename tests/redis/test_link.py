@@ -241,6 +241,33 @@ async def test_a_caller_that_is_cancelled_disturbs_nobody(link: Opened) -> None:
     assert not link.faults
 
 
+async def test_a_call_that_is_cancelled_before_it_was_sent_is_not_done(link: Opened) -> None:
+    """Nobody waits for what it would do."""
+    tasks = [asyncio.create_task(link.call(COUNT, 0)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await link.call(COUNT, 0) == 1
+
+
+async def test_a_generation_that_begins_by_a_call_sent_again_has_another_name_on_another_server(
+    tmp_path: Path, engine: Engine
+) -> None:
+    """The token of the call is the same there: after a fail-over in between, what the new master
+    does not know must not seem to be of its generation."""
+    composed = LIFE.compose(prefix="tusd")
+    names = set()
+    for folder in ("one", "other"):
+        async with redis_server(tmp_path / folder, engine=engine) as server:
+            await server.call("HSET", "tusd:{00}:meta", "run", "before", "generation", "g")
+            token = "0123456789abcdef"
+            for _ in range(2):
+                told = await server.call("EVAL", composed.text, 1, "tusd:{00}", token, 5000)
+                names.add(told[0][0])
+    assert len(names) == 2
+
+
 async def test_nothing_is_answered_before_it_is_open_and_after_it_is_closed(
     server: RedisServer,
 ) -> None:

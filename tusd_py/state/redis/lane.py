@@ -290,7 +290,6 @@ class Lane:
             return exc
 
     def _lose(self, batch: list[Call], verdict: Verdict) -> None:
-        self._known.clear()  # whoever answers next may be another one
         self._fail(verdict)
         for call in batch:
             call.fault = verdict
