@@ -287,13 +287,29 @@ async def test_the_back_log_is_a_figure(state: CountingState) -> None:
     assert found["tusd_py_outbox_backlog[('hook', 'other')]"] == 20
 
 
-async def test_more_than_one_page_is_purged_around_what_still_waits(
+async def test_what_is_over_is_purged_behind_pages_of_what_still_waits(
     state: CountingState,
 ) -> None:
-    """All in one bucket: pages begin behind what was kept."""
-    await tell_many(state, range(255, 255 + 130))
-    claimed = await claim(state, limit=130)
-    await state.settle(claimed[::2])
-    assert await state.purge(before=NOW) == 65
-    assert await state.backlog() == {"h": 195}
-    assert await state.purge(before=NOW) == 0
+    """All in one bucket."""
+    for number in range(230):
+        upload = an_upload(300 + number)
+        event = replace(an_event(upload), occurred_at=1000.0 + number)
+        await state.create(upload, [event], with_lease=False)
+    claimed = await claim(state, limit=230)
+    await state.settle([each for each in claimed if each.event.occurred_at >= 1215.0])
+    assert await state.purge(before=1225.0) == 10
+    assert await state.purge(before=NOW) == 5
+    assert await state.backlog() == {"h": 215}
+
+
+async def test_a_wake_up_without_a_commit_means_a_look_at_all_buckets(
+    state: CountingState,
+) -> None:
+    """Though the last one is hardly a second old."""
+    assert await state.next_due("h") is None
+    wakeups = state.wakeups()
+    await anext(wakeups)
+    state.forget_calls()
+    await anext(wakeups)
+    assert await state.next_due("h") is None
+    assert state.calls == [("look", 32)] * 8
