@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
-from tests.contract.states import BOOT
+from tests.contract.states import BOOT, an_upload
 from tests.contract.test_outbox import claim, tell
 from tests.support.redis_groups import RedisCluster, redis_cluster
-from tusd_py.core.events import EventKind
+from tusd_py.core.events import EventKind, event_of
+from tusd_py.core.ids import UploadId
 from tusd_py.state.base import StateError, StateStore
+from tusd_py.state.redis.heads import LEAST_HEADS
 from tusd_py.state.redis.places import base_keys
 from tusd_py.state.redis.settings import RedisSettings
 from tusd_py.state.redis.store import RedisState
@@ -68,5 +70,39 @@ async def test_events_of_other_nodes_are_delivered_while_one_is_away(
         finally:
             victim.resume()
         assert await claimed_at_last(state, len(away)) == away
+    finally:
+        await state.close()
+
+
+async def test_what_waits_behind_a_node_that_is_away_keeps_nothing_else_waiting(
+    cluster: RedisCluster,
+) -> None:
+    """More is older there than a look tells, and what was seen of it cannot be claimed."""
+    settings = RedisSettings(
+        cluster_nodes=tuple(node.address for node in cluster.nodes),
+        connect_seconds=1.0,
+    )
+    state = RedisState(settings, boot=BOOT, lease_seconds=5.0, clock=time.monotonic)
+    await state.open()
+    try:
+        await state.register(["h"])
+        owners, victim = await cluster.slot_owners(), cluster.nodes[0]
+        bases = base_keys(settings)[: settings.buckets]
+        is_away = [owners[key_slot(base.encode())] is victim for base in bases]
+        there = set[str]()
+        for bucket, occurred_at in ((is_away.index(True), 1000.0), (is_away.index(False), 2000.0)):
+            for number in range(LEAST_HEADS + 1):
+                upload = an_upload(id=UploadId(f"{bucket:02x}{number:030x}"))
+                event = event_of(upload, EventKind.CREATED, occurred_at=occurred_at + number)
+                await state.create(upload, [event], with_lease=False)
+                if occurred_at == 2000.0:
+                    there.add(event.id)
+        assert await state.next_due("h") == 1000.0
+        victim.pause()
+        try:
+            assert await claimed_at_last(state, len(there)) == there
+        finally:
+            victim.resume()
+        assert len(await claimed_at_last(state, LEAST_HEADS + 1)) == LEAST_HEADS + 1
     finally:
         await state.close()

@@ -170,7 +170,11 @@ class Heads:
         found: set[str] = set()
         for bucket, reply in zip(buckets, replies, strict=True):
             if isinstance(reply, StateError):
-                continue  # the next look at all buckets is not far
+                # The next look at all buckets is not far. What was seen there cannot be claimed,
+                # and would keep back all that is younger.
+                for hook in hooks:
+                    self._sights[hook][bucket] = Sight((), math.inf, number)
+                continue
             for hook, told in zip(hooks, reply, strict=True):
                 found |= self.saw(hook, bucket, number, told)
         if is_full:
