@@ -42,9 +42,11 @@ SETS: Final = frozenset(
 class TwiceLink(KeyClockLink):
     """Every call arrives twice, as where a connection was cut before the first answer."""
 
-    async def call(self, script: Script, bucket: int, *args: Arg) -> Any:
-        reply = await super().call(script, bucket, *args)
-        return await super().call(script, bucket, *args) if script.name in OF_RECORDS else reply
+    async def call(self, script: Script, bucket: int, *args: Arg, **how: Any) -> Any:
+        reply = await super().call(script, bucket, *args, **how)
+        if script.name not in OF_RECORDS:
+            return reply
+        return await super().call(script, bucket, *args, **how)
 
 
 class TwiceState(KeyClockState):
@@ -66,16 +68,16 @@ class HeldLink(KeyClockLink):
         """Set while no call about records is under way."""
         self.idle.set()
 
-    async def call(self, script: Script, bucket: int, *args: Arg) -> Any:
+    async def call(self, script: Script, bucket: int, *args: Arg, **how: Any) -> Any:
         if script.name not in OF_RECORDS:
-            return await super().call(script, bucket, *args)
+            return await super().call(script, bucket, *args, **how)
         if (turn := self.gate(script)) is not None:
             await turn
         self.sent.append((script, bucket, args))
         self.under_way += 1
         self.idle.clear()
         try:
-            reply = await super().call(script, bucket, *args)
+            reply = await super().call(script, bucket, *args, **how)
         finally:
             self.under_way -= 1
             if not self.under_way:

@@ -29,11 +29,11 @@ globals().update({name: test for name, test in vars(suite).items() if name.start
 class TwiceLink(KeyClockLink):
     """Every call arrives twice."""
 
-    async def call(self, script: Script, bucket: int, *args: Arg) -> Any:
-        first = await super().call(script, bucket, *args)
+    async def call(self, script: Script, bucket: int, *args: Arg, **how: Any) -> Any:
+        first = await super().call(script, bucket, *args, **how)
         if script.name not in ANSWERED_LAST | ANSWERED_FIRST:
             return first
-        second = await super().call(script, bucket, *args)
+        second = await super().call(script, bucket, *args, **how)
         return first if script.name in ANSWERED_FIRST else second
 
 
@@ -49,9 +49,9 @@ class LossyLink(KeyClockLink):
         self.lost: set[str] = set()
         self.sent: list[tuple[Script, int, tuple[Arg, ...]]] = []
 
-    async def call(self, script: Script, bucket: int, *args: Arg) -> Any:
+    async def call(self, script: Script, bucket: int, *args: Arg, **how: Any) -> Any:
         self.sent.append((script, bucket, args))
-        reply = await super().call(script, bucket, *args)
+        reply = await super().call(script, bucket, *args, **how)
         if script.name in self.lost:
             raise StateError("the answer was lost")
         return reply
@@ -125,8 +125,8 @@ async def test_what_was_claimed_before_an_answer_was_lost_is_delivered(lossy: St
     link = link_of(lossy)
     original = link.call
 
-    async def call(script: Script, bucket: int, *args: Arg) -> Any:
-        reply = await original(script, bucket, *args)
+    async def call(script: Script, bucket: int, *args: Arg, **how: Any) -> Any:
+        reply = await original(script, bucket, *args, **how)
         if script.name == "claim" and bucket:
             raise StateError("the answer was lost")
         return reply

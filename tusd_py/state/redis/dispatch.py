@@ -97,15 +97,19 @@ class Dispatch:
 
     def submit(self, call: Call) -> asyncio.Future[list[Any]]:
         """Send it; the future has the script's replies, or StateError. Deadlines of calls that are
-        submitted one after the other come in that order, more or less."""
+        submitted one after the other come in that order, as a rule."""
         if not self._is_open:
             raise StateError("the state store is not open")
         self._send(call)
         watched, loop = self._watched, asyncio.get_running_loop()
         while watched and watched[0].future.done():
             watched.popleft()
-        if watched and call.deadline < watched[-1].deadline:
-            # The second call of one that found its bucket new: it has its own, earlier end.
+        latest = watched[-1].deadline if watched else 0.0
+        if self._watching is not None:
+            latest = max(latest, self._watching.when())
+        if call.deadline < latest:
+            # One whose lease ends soon, or the second call of one that found its bucket new: it
+            # has its own, earlier end.
             loop.call_at(call.deadline, self._give_up, call)
             return call.future
         watched.append(call)

@@ -63,18 +63,23 @@ class RedisLeases(UploadState):
         # [commit-in-time] Also by one's own clock: that of another master may be behind, and who
         # was stopped for long must not be let in by it.
         kind, reply = b"gone", []
-        if not lease.is_over:
-            kind, *reply = await self._ask(script, lease, *args)
+        if (left := lease.remaining_seconds) > 0:
+            kind, *reply = await self._ask(script, lease, *args, within_seconds=left)
         if kind != b"done":
             self._handover.let_go(lease.upload_id, lease.holder)
             raise LeaseGone
         return reply
 
-    async def _ask(self, script: Script, lease: Lease, *args: Arg) -> list[bytes]:
+    async def _ask(
+        self, script: Script, lease: Lease, *args: Arg, within_seconds: float | None = None
+    ) -> list[bytes]:
         link = self._link
         sequence = self._handover.number(lease, (script.name, *args))
         held = (lease.upload_id, lease.holder, lease.number, sequence, self._process)
-        reply: list[bytes] = await link.call(script, link.bucket_of(lease.upload_id), *held, *args)
+        bucket = link.bucket_of(lease.upload_id)
+        reply: list[bytes] = await link.call(
+            script, bucket, *held, *args, within_seconds=within_seconds
+        )
         self._handover.answered(lease)
         return reply
 

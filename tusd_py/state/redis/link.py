@@ -138,9 +138,14 @@ class Link:
 
     # ------------------------------------------------------------------ calls
 
-    async def call(self, script: Script, bucket: int, *args: Arg) -> Any:
-        """What the script replies for that bucket: bytes, int, list or None."""
+    async def call(
+        self, script: Script, bucket: int, *args: Arg, within_seconds: float | None = None
+    ) -> Any:
+        """What the script replies for that bucket: bytes, int, list or None. ``within_seconds``:
+        it must not be sent later, also where calls may take longer."""
         deadline = self._deadline()
+        if within_seconds is not None:
+            deadline = min(deadline, asyncio.get_running_loop().time() + within_seconds)
         keys = (self._bases[bucket],)
         replies = await self._submit(script, bucket, keys, args, deadline)
         for _ in range(MAX_OPENINGS):

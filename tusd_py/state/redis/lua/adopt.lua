@@ -13,7 +13,7 @@ if not record then
   if reservation ~= '' and is_void(B, reservation) then return {'void'} end
   record = {L = birth}
   read_fields(11, record)
-  give_lease(record, now, holder, process, ARGV[6], ARGV[7])
+  give_lease(B, record, now, holder, process, ARGV[6], ARGV[7])
   if reservation ~= '' then record.O = ARGV[9] .. reservation end
   insert(B, id, ARGV[10], record)
 end

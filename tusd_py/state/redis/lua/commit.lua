@@ -10,7 +10,11 @@ local mark = mark_of(holder, sequence)
 if record.L == mark then return {'done', ''} end -- the first answer was lost
 if not is_mine(B, record, now, holder, ARGV[5]) then return {'gone'} end
 if record.Q and not is_less(record.Q, sequence) then
-  -- It came twice, perhaps after later ones: what it says may be old.
+  -- It came twice, perhaps after later ones: what it says may be old. Its holder may have made it
+  -- again, and believes in a lease from then on.
+  local renewed = copy_of(record)
+  renewed.D = deadline(now)
+  save(B, id, record, renewed)
   return {'done', record.A or ''}
 end
 
@@ -18,7 +22,9 @@ local written = copy_of(record)
 local events_at = read_fields(9, written)
 written.m = life.generation
 if ARGV[8] == '1' then
-  take_lease_away(written, mark, true)
+  -- A lease that was believed under another master, and not renewed under this one: this commit may
+  -- have been done there, and others after it, that were forgotten [restart-is-unclean].
+  take_lease_away(written, mark, not record.S or record.m == life.generation)
 else
   written.D, written.Q, written.S = deadline(now), sequence, '1'
 end

@@ -17,7 +17,7 @@ if reservation ~= '' and is_void(B, reservation) then return {'void'} end
 record = {m = life.generation}
 local events_at = read_fields(12, record)
 if ARGV[5] == '1' then
-  give_lease(record, now, holder, process, ARGV[7], ARGV[8])
+  give_lease(B, record, now, holder, process, ARGV[7], ARGV[8])
   record.S = '1'
 end
 record.L = birth

@@ -45,7 +45,7 @@ end
 -- [lease-only], but for the signature: before the first byte a settled record names the machine
 -- whose restart would lose it.
 local taken = copy_of(record)
-give_lease(taken, now, holder, process, ARGV[8], ARGV[9])
+give_lease(B, taken, now, holder, process, ARGV[8], ARGV[9])
 taken.S = settled and '1' or nil
 if settled and purpose == 'append' then taken.h, taken.b = ARGV[8], ARGV[9] end
 save(B, id, record, taken)
