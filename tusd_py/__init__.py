@@ -29,4 +29,4 @@ the values and rules that all of them share. Whoever reads for the first time st
 ==============  ====================================================================
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

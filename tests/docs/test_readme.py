@@ -4,6 +4,7 @@ import contextlib
 import re
 import sqlite3
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from tests.docs.tables import build_error_table
 from tests.interop.table import build_table
 from tests.support.server import REPOSITORY
 from tests.support.wire import request
+from tusd_py import __version__
 from tusd_py.hooks.signing import build_signature_headers, parse_secrets
 
 README = REPOSITORY / "README.md"
@@ -103,6 +105,13 @@ def test_links_lead_to_files_and_headings_that_are_there() -> None:
 def anchors_of(document: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def test_the_version_is_the_newest_that_the_list_of_changes_tells_of() -> None:
+    """In the package, in what it is built from, and on top of the list."""
+    told = re.findall(r"(?m)^### (.+)$", (REPOSITORY / "CHANGELOG.md").read_text())[0]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert __version__ == project["version"] == told
 
 
 def test_measured_figures_are_those_of_the_benchmark() -> None:
