@@ -17,7 +17,13 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.exceptions import BusyLoadingError, ReadOnlyError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from tusd_py.state.base import StateError
 from tusd_py.state.redis.settings import RedisSettings
@@ -113,10 +119,13 @@ class Dialer:
         try:
             async with asyncio.timeout(self._settings.connect_seconds):
                 await connection.connect()  # type: ignore[no-untyped-call]
-        except BaseException:
+            return Wire(connection)
+        except BaseException as exc:
             await connection.disconnect(nowait=True)
-            raise
-        return Wire(connection)
+            if not self._is_told_in(exc):
+                raise
+        # Outside of the handler: nothing leads from it to what was said.
+        raise AuthenticationError("the login was refused, in words that repeat it")
 
     async def dial_master(self, address: Address) -> tuple[Wire, Greeting]:
         """As ``dial``, to a server that serves writes. Raises also StateError: it is too old."""
@@ -165,6 +174,12 @@ class Dialer:
         # Made once: to load the authorities takes milliseconds, and reads files.
         connection.ssl_context.context = self._context
         return connection
+
+    def _is_told_in(self, error: BaseException) -> bool:
+        """A server that does not know AUTH repeats what it was asked."""
+        secrets = (self._own.password, self._sentinels.password)
+        is_said = isinstance(error, ResponseError | AuthenticationError)
+        return is_said and any(secret and secret in str(error) for secret in secrets)
 
     def _prepare(self) -> None:
         settings, url = self._settings, self._settings.parsed_url
