@@ -17,7 +17,7 @@ from typing import Any, Final
 from redis.crc import key_slot
 
 from tests.contract.state_rig import BEGAN, LEASE_SECONDS, FakeClock, StateRig
-from tests.support.redis_engines import Engine, FrozenClock
+from tests.support.redis_engines import Engine, FrozenClock, RunningClock
 from tests.support.redis_groups import RedisCluster, make_cluster
 from tests.support.redis_servers import RedisServer
 from tusd_py.core.upload import Boot
@@ -180,7 +180,7 @@ class Shared:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
-        self._servers: dict[Engine, RedisServer] = {}
+        self._servers: dict[str, RedisServer] = {}
         self._cluster: RedisCluster | None = None
         self.slots: Sequence[RedisServer] = ()
         """Of the cluster: the master of each slot."""
@@ -193,15 +193,23 @@ class Shared:
         return self._folder
 
     async def server(self, engine: Engine) -> RedisServer:
-        """It runs, and it is empty."""
-        server = self._servers.get(engine)
-        if server is None:
+        """It runs, and it is empty. The clock of 6.2 stands still."""
+        if engine not in self._servers:
             folder = self.folder / engine
             frozen = FrozenClock(folder / "clock", BEGAN + AHEAD_SECONDS)
             clock = frozen if engine == "6.2" else None
-            server = self._servers[engine] = RedisServer(
-                folder, engine=engine, clock=clock, acl=[ACL]
-            )
+            self._servers[engine] = RedisServer(folder, engine=engine, clock=clock, acl=[ACL])
+        return await self._empty(self._servers[engine])
+
+    async def running_server(self) -> RedisServer:
+        """As ``server``, of 6.2 with a clock that runs, and jumps."""
+        if "running" not in self._servers:
+            folder = self.folder / "running"
+            clock = RunningClock(folder / "clock")
+            self._servers["running"] = RedisServer(folder, engine="6.2", clock=clock, acl=[ACL])
+        return await self._empty(self._servers["running"])
+
+    async def _empty(self, server: RedisServer) -> RedisServer:
         if not server.runs:
             await server.start()
         empty(server)

@@ -51,6 +51,7 @@ class Promised:
 class Histories(RuleBasedStateMachine):
     """Each rule is one thing that happens; after each the promises hold."""
 
+    backend_name = "sqlite"
     uploads: Bundle[Promised] = Bundle("uploads")
 
     def __init__(self) -> None:
@@ -64,7 +65,9 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(durability=st.sampled_from(list(Durability)))
     def begin(self, durability: Durability) -> None:
-        self.world = World(Path(self.folder.name), durability=durability)
+        self.world = World(
+            Path(self.folder.name), durability=durability, backend_name=self.backend_name
+        )
         self.run(self.world.start())
 
     def teardown(self) -> None:
@@ -227,5 +230,13 @@ class Histories(RuleBasedStateMachine):
                 assert told, "success was told to the client and not to the hook"
 
 
+class HistoriesOnRedis(Histories):
+    backend_name = "redis"
+
+
 Histories.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 TestHistories = Histories.TestCase
+HistoriesOnRedis.TestCase.settings = settings(
+    max_examples=15, stateful_step_count=20, deadline=None
+)
+TestHistoriesOnRedis = HistoriesOnRedis.TestCase

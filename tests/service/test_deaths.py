@@ -21,6 +21,8 @@ from tusd_py.core.reconcile import Durability
 from tusd_py.core.upload import Status, Upload
 from tusd_py.state.base import Due, Taken
 
+pytestmark = pytest.mark.usefixtures("each_state")
+
 CONTENT = b"0123456789"
 Prepare = Callable[[World], Awaitable[UploadId]]
 Act = Callable[[World, UploadId], Awaitable[object]]

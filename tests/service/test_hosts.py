@@ -12,6 +12,8 @@ from tusd_py.core.ids import UploadId
 from tusd_py.core.reconcile import Durability
 from tusd_py.core.upload import Boot
 
+pytestmark = pytest.mark.usefixtures("each_state")
+
 CONTENT = b"0123456789"
 
 
@@ -73,6 +75,18 @@ async def test_what_the_state_says_of_a_host_counts_more_than_what_lies_beside_t
         await restart(world, boot_number=2)
         await world.lose_state()
         await world.store.publish_boot(earlier)
+        assert (await world.head(upload_id)).offset == 0
+
+
+async def test_a_boot_that_the_state_has_forgotten_counts_where_it_lies_beside_the_bytes(
+    tmp_path: Path,
+) -> None:
+    """[host-boot] A fail-over took the state back to before the host restarted."""
+    async with a_world(tmp_path) as world:
+        upload_id = await half_an_upload(world)
+        await world.kill()
+        await world.lose_state()
+        await world.store.publish_boot(Boot(world.state.boot.host, "a later boot"))
         assert (await world.head(upload_id)).offset == 0
 
 

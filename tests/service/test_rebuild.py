@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from tests.service.world import Body, World, a_world
 from tusd_py.core.events import EventKind
 from tusd_py.core.ids import UploadId
@@ -12,6 +14,8 @@ from tusd_py.core.upload import Upload
 from tusd_py.service.rebuild import Rebuilt, rebuild
 from tusd_py.service.settings import UploadSettings
 from tusd_py.stores.base import ByteStore, WalkPage
+
+pytestmark = pytest.mark.usefixtures("each_state")
 
 CONTENT = b"0123456789"
 QUICK = UploadSettings(lease_seconds=1, checkpoint_seconds=0.2, expire_seconds=3600)
@@ -33,9 +37,7 @@ async def lose_state(world: World, host: str) -> None:
     await world.deliver()
     await world.kill()
     world.host = host
-    for path in world.folder.glob("state.db*"):
-        if path.is_file():
-            path.unlink()
+    await world.backend.lose()
     await world.start()
 
 

@@ -14,6 +14,8 @@ from tusd_py.hooks.base import Refuse
 from tusd_py.service.settings import UploadSettings
 from tusd_py.state.base import Lease, StateError, StateFull
 
+pytestmark = pytest.mark.usefixtures("each_state")
+
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:

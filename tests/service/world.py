@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
+from tests.service.backends import BACKENDS, Backend
 from tusd_py.core.commands import AppendBytes, CreateUpload, ReadOffset, Terminate
 from tusd_py.core.events import Event, EventKind
 from tusd_py.core.identity import Claims, Owner, Principal
@@ -31,7 +32,6 @@ from tusd_py.service.settings import UploadSettings
 from tusd_py.service.sweeper import Sweeper
 from tusd_py.service.uploads import Uploads
 from tusd_py.state.base import StateStore
-from tusd_py.state.sqlite import SqliteSettings, SqliteState
 from tusd_py.stores.base import ByteStore
 from tusd_py.stores.disk import DiskSettings, DiskStore
 from tusd_py.streams import ByteSource, SourceEnd
@@ -193,6 +193,9 @@ class ScriptedGate(Gate):
 class World:
     """A folder with uploads in it, and at most one living process."""
 
+    usual_backend: ClassVar[str] = "sqlite"
+    """Which state store worlds have; ``conftest.py`` changes it from test to test."""
+
     def __init__(
         self,
         folder: Path,
@@ -201,6 +204,7 @@ class World:
         gate: ScriptedGate | None = None,
         destination: str | None = None,
         settings: UploadSettings | None = None,
+        backend_name: str | None = None,
     ) -> None:
         self.folder = folder
         self.durability = durability
@@ -214,6 +218,7 @@ class World:
         self.clock_ahead = 0.0
         self.now = 1_800_000_000.0
         self.events: list[Event] = []
+        self.backend: Backend = BACKENDS[backend_name or self.usual_backend](folder)
         self._ids = itertools.count(1)
         self._life: tuple[StateStore, ByteStore] | None = None
 
@@ -233,12 +238,8 @@ class World:
             ),
         )
         boot = Boot(self.host, f"{self.host}-boot-{self.boot_number}")
-        state = SqliteState(
-            SqliteSettings(path=self.folder / "state.db"),
-            boot=boot,
-            lease_seconds=self.settings.lease_seconds,
-            clock=self.clock,
-        )
+        await self.backend.prepare()
+        state = self.backend.make(boot, self.settings.lease_seconds, self.clock)
         await store.open()
         await store.publish_boot(boot)
         await state.open()
@@ -283,6 +284,13 @@ class World:
         self._life = None
         await state.close()
         await store.close()
+        if not self.backend.shows_death:
+            self._let_leases_run_out()
+
+    def _let_leases_run_out(self) -> None:
+        """Nobody has to wait for them; what clients know as the time does not change."""
+        self.clock_ahead += self.settings.lease_seconds + 0.001
+        self.backend.pass_time(self.settings.lease_seconds + 0.001)
 
     async def restart(self) -> None:
         await self.kill()
@@ -304,16 +312,14 @@ class World:
     async def lose_state(self) -> None:
         """The database is gone; the store is as it was."""
         await self.kill()
-        for path in self.folder.glob("state.db*"):
-            if path.is_file():
-                path.unlink()
+        await self.backend.lose()
         await self.start()
         self.pass_time(self.settings.lease_seconds + 1)  # [grace]
 
     async def keep_record(self) -> bytes:
         """What the disk has of the database now; the process goes on."""
         await self.kill()
-        kept = await asyncio.to_thread((self.folder / "state.db").read_bytes)
+        kept = await self.backend.keep()
         await self.start()
         return kept
 
@@ -321,14 +327,15 @@ class World:
         """The machine restarts and the database is as it was then: the same file, older."""
         await self.kill()
         self.boot_number += 1
-        with (self.folder / "state.db").open("r+b") as file:
-            file.write(kept)
-            file.truncate()
+        await self.backend.put_back(kept)
         await self.start()
+        if not self.backend.keeps_generation:
+            self._let_leases_run_out()  # [grace]
 
     def pass_time(self, seconds: float) -> None:
         """Both clocks go on."""
         self.clock_ahead += seconds
+        self.backend.pass_time(seconds)
         self.now += seconds
 
     async def renewed_after(self, seconds: float) -> bool:
