@@ -150,12 +150,16 @@ class Settler:
 
     async def _present_boot_id(self, taken: Taken) -> str | None:
         """[host-boot] A state that was lost has not heard of every host again, and bytes that were
-        acknowledged must not go for that: hosts say it beside the bytes too."""
-        if taken.writer_boot_id is not None:
-            return taken.writer_boot_id
-        writer = taken.upload.writer
+        acknowledged must not go for that: hosts say it beside the bytes too. A state that has
+        forgotten only what was told last may know a boot of before: where the two differ, the
+        writer's is believed to run no more."""
+        writer, known = taken.upload.writer, taken.writer_boot_id
+        if known is not None and known != writer.boot_id:
+            return known
         if (published := await self._store.boot_of(writer.host)) is not None:
             return published
+        if known is not None:
+            return known
         return writer.boot_id if await self._store.hosts_of(writer.boot_id) else None
 
     async def _commit(
