@@ -6,6 +6,8 @@ is gone, and its next boot has another id.
 """
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from tests.support.breakpoints import Point, order_stop
 from tests.support.fleet import Fleet
 from tests.support.receiver import Receiver, receiving
 from tests.support.redis_servers import RedisServer, redis_server
-from tests.support.server import Server
+from tests.support.server import REPOSITORY, Server
 from tests.support.wire import Hangup, Response, Wire, connected
 
 KIB = 1024
@@ -105,13 +107,22 @@ class Scene:
         """The first machine, when it comes there."""
         order_stop(self.order, point)
 
-    async def lose_power(self, number: int, url: str, *, synced: int = 0) -> None:
-        """Of the upload's file, which this machine wrote, only so many bytes had reached the
-        medium; the rest is holes. Then the machine is there again."""
-        await self.fleet.machines[number].kill9()
-        lose_pages(stored_file(self.fleet, url), synced)
-        self.boots[number].restart()
-        await self.fleet.machines[number].start()
+    async def lose_power(self, number: int, url: str) -> None:
+        """Not a byte of the upload's file, which this machine wrote, had reached the medium: it is
+        all holes. Then the machine is there again, though not its server: that would look after
+        the upload before anybody else can."""
+        machine, boot = self.fleet.machines[number], self.boots[number]
+        await machine.kill9()
+        lose_pages(stored_file(self.fleet, url))
+        boot.restart()
+        # Whatever opens the state says what the machine runs now.
+        process = await asyncio.create_subprocess_exec(
+            *boot.wrapper,
+            *(sys.executable, "-m", "tusd_py", "uploads", "list", *machine.own_flags),
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        assert await process.wait() == 0
 
     # --- what clients do
 
@@ -136,11 +147,10 @@ class Scene:
         await assert_finished(self.fleet, self.receiver, url, data)
 
 
-def lose_pages(file: Path, synced: int) -> None:
+def lose_pages(file: Path) -> None:
     size = file.stat().st_size
     with file.open("r+b") as bytes_of_it:
-        bytes_of_it.seek(synced)
-        bytes_of_it.write(bytes(max(0, size - synced)))
+        bytes_of_it.write(bytes(size))
 
 
 @asynccontextmanager

@@ -46,6 +46,7 @@ async def test_adopt_boot(tmp_path: Path) -> None:
         url = await stage.begun(parts=2)
         await stage.lose_power(0, url)
         await stage.lose_state()
+        await stage.first.start()  # says beside the bytes what the machine runs
         other = stage.at(stage.second, url)
         assert (await stage.head(other)).offset == 0
         await stage.go_on(other, least=0)

@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from tusd_py.cli import main
+from tusd_py.state.redis.link import Link
+from tusd_py.state.redis.scripts import Script
 from tusd_py.state.redis.store import RedisState
+from tusd_py.state.redis.uploads import COMMIT
 from tusd_py.stores.disk import DiskStore
 
 COMMAND = (sys.executable, "-m", "tests.support.breakpoints")
 VARIABLE = "STOP_AT"
+LETS_GO = 6
+"""Which argument of a commit says so: behind the bucket, and what names the lease."""
 Piece = bytes | memoryview
 
 
@@ -31,7 +36,7 @@ class Point(StrEnum):
     WITHIN_WRITE = "within write"
     """After half of these bytes."""
     COMMIT = "commit"
-    """Right before a commit is sent to the state, checkpoints included."""
+    """Right before a commit is sent to Redis, checkpoints included; the lease was looked at."""
     LAST_COMMIT = "last commit"
     """Before one that lets the lease go."""
     MARK = "mark"
@@ -53,7 +58,7 @@ class _Stops:
     def __init__(self, order: Path) -> None:
         self._order = order
         self._write = os.pwritev
-        self._commit = RedisState.commit
+        self._call = Link.call
         self._complete = DiskStore.complete
         self._adopt = RedisState.adopt
 
@@ -63,11 +68,12 @@ class _Stops:
         def pwritev(descriptor: int, pieces: Sequence[Piece], offset: int) -> int:
             return stops.write(descriptor, pieces, offset)
 
-        async def commit(state: RedisState, *args: Any, release: bool) -> None:
-            stops.stop_at(Point.COMMIT)
-            if release:
-                stops.stop_at(Point.LAST_COMMIT)
-            await stops._commit(state, *args, release=release)
+        async def call(link: Link, script: Script, *args: Any, **options: Any) -> Any:
+            if script.name == COMMIT.name:
+                stops.stop_at(Point.COMMIT)
+                if args[LETS_GO] == "1":
+                    stops.stop_at(Point.LAST_COMMIT)
+            return await stops._call(link, script, *args, **options)
 
         async def complete(store: DiskStore, *args: Any) -> None:
             stops.stop_at(Point.MARK)
@@ -79,7 +85,7 @@ class _Stops:
 
         for owner, replacement in (
             (os, pwritev),
-            (RedisState, commit),
+            (Link, call),
             (DiskStore, complete),
             (RedisState, adopt),
         ):
