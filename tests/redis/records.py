@@ -130,7 +130,7 @@ def link_of(state: StateStore) -> HeldLink:
 async def check_fits(rig: ServerRig) -> dict[UploadId, Upload]:
     """Every set and count says what the records say, reckoned here anew; the records."""
     kept = await _everything(rig)
-    wanted: dict[str, dict[bytes, float]] = defaultdict(dict)
+    wanted: dict[str, dict[bytes, float | None]] = defaultdict(dict)
     counts: dict[str, Counter[bytes]] = defaultdict(Counter)
     found: dict[UploadId, Upload] = {}
     for (base, name), value in kept.items():
@@ -144,7 +144,8 @@ async def check_fits(rig: ServerRig) -> dict[UploadId, Upload]:
                 wanted[f"{base}:{place}"][member] = score
     for (base, name), value in kept.items():
         if name in SETS or name.partition(":")[0] in ("open", "still"):
-            assert value == wanted.pop(f"{base}:{name}", {}), name
+            scores = wanted.pop(f"{base}:{name}", {})
+            assert value == {m: value.get(m) if s is None else s for m, s in scores.items()}, name
         elif name == "counts":
             assert {s: int(n) for s, n in value.items() if int(n)} == counts[base]
         elif name == "waiting":
@@ -180,9 +181,11 @@ async def _everything(rig: ServerRig) -> dict[tuple[str, str], Any]:
     return kept
 
 
-def _places(upload: Upload, fields: dict[bytes, bytes]) -> list[tuple[str, bytes, float]]:
+def _places(upload: Upload, fields: dict[bytes, bytes]) -> list[tuple[str, bytes, float | None]]:
+    """Set, member and score; None: one of the lease that is held decides nothing."""
+    is_held = b"H" in fields
     member, digest = id_bytes(upload.id), owner_digest(upload.owner)
-    places = [
+    places: list[tuple[str, bytes, float | None]] = [
         ("client", digest[8:] + digest[:8] + member, 0.0),
         ("video", digest[:8] + member, 0.0),
         ("status", fields[b"s"] + member, 0.0),
@@ -191,9 +194,10 @@ def _places(upload: Upload, fields: dict[bytes, bytes]) -> list[tuple[str, bytes
         text = f"{upload.master}\n{upload.writer.host}\n{upload.writer.boot_id}"
         writer = sha1(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         is_open = upload.status is Status.RECEIVING and not upload.is_interrupted
-        places.append((f"{'open' if is_open else 'still'}:{writer}", member, upload.changed_at))
+        at = None if is_held else upload.changed_at
+        places.append((f"{'open' if is_open else 'still'}:{writer}", member, at))
         if b"U" in fields:
-            places.append(("held", member, float(fields.get(b"D", 0))))
+            places.append(("held", member, None if is_held else 0.0))
     if upload.expires_at is not None and upload.can_expire:
         places.append(("expires", member, upload.expires_at))
     by_status = {
@@ -204,8 +208,8 @@ def _places(upload: Upload, fields: dict[bytes, bytes]) -> list[tuple[str, bytes
         Status.INVALID: "refused",
     }
     if name := by_status.get(upload.status):
-        places.append((name, member, upload.changed_at))
+        places.append((name, member, None if is_held else upload.changed_at))
     if upload.is_complete and upload.kind is not Kind.PARTIAL:
         at = upload.changed_at if upload.finished_at is None else upload.finished_at
-        places.append(("retired", member, at))
+        places.append(("retired", member, None if is_held else at))
     return places

@@ -14,7 +14,7 @@ if record.Q and not is_less(record.Q, sequence) then
   -- again, and believes in a lease from then on.
   local renewed = copy_of(record)
   renewed.D = deadline(now)
-  save(B, id, record, renewed)
+  save_progress(B, id, record, renewed)
   return {'done', record.A or ''}
 end
 
@@ -25,10 +25,11 @@ if ARGV[8] == '1' then
   -- A lease that was believed under another master, and not renewed under this one: this commit may
   -- have been done there, and others after it, that were forgotten [restart-is-unclean].
   take_lease_away(written, mark, not record.S or record.m == life.generation)
+  save(B, id, record, written)
 else
   written.D, written.Q, written.S = deadline(now), sequence, '1'
+  save_progress(B, id, record, written)
 end
-save(B, id, record, written)
 store_events(B, life.hooks, id, events_at)
 if ARGV[8] == '1' then wake_waiters(B, id, ARGV[7]) end
 return {'done', written.A or ''}

@@ -106,70 +106,103 @@ local function note_waiter(B, id, process)
   redis.call('HSET', B .. ':waiting', id, names .. process .. ' ')
 end
 
--- Who wrote its bytes last, and in which generation, as the names of sets have it.
+-- Who wrote its bytes last, and in which generation: as the names of sets have it, and in full.
 local function writer_of(record)
   local text = (record.m or '') .. '\n' .. (record.h or '') .. '\n' .. (record.b or '')
   return string.sub(redis.sha1hex(text), 1, 16), text
 end
 
--- The sets that the record belongs to: {key, member, score}.
+-- Whether it can expire; a status of its own for parts.
+local function expiry_of(record)
+  local last = record.k == 'p' and 'c' or 'j'
+  return (record.s == 'r' or record.s == last) and record.e or nil
+end
+
+-- The sets that the record belongs to: {key, member, score}; with a writer's, {name, text} of it.
 local function places_of(B, rid, record)
-  local status, kind, changed = record.s, record.k or '', record.c or '0'
+  local status, changed = record.s, record.c or '0'
   local places = {{B .. ':status', status .. rid, '0'}}
-  local function put(name, score) places[#places + 1] = {B .. name, rid, score} end
+  local function put(name, score, writer)
+    places[#places + 1] = {B .. name, rid, score, writer}
+  end
   if UNFINISHED[status] then
     local is_open = status == 'r' and not record.w
-    put((is_open and ':open:' or ':still:') .. writer_of(record), changed)
+    local name, text = writer_of(record)
+    put((is_open and ':open:' or ':still:') .. name, changed, {name, text})
     if record.U then put(':held', record.D or '0') end
   end
-  if record.e and (status == 'r' or status == (kind == 'p' and 'c' or 'j')) then
-    put(':expires', record.e)
-  end
+  if expiry_of(record) then put(':expires', record.e) end
   if status == 'v' then put(':undecided', changed) end
   if status == 'j' then put(':joining', changed) end
   if status == 't' then put(':terminating', changed) end
   if status == 'x' or status == 'i' then put(':refused', changed) end
-  if status == 'c' and kind ~= 'p' then put(':retired', record.z or changed) end
+  if status == 'c' and record.k ~= 'p' then put(':retired', record.z or changed) end
   return places
 end
 
--- Writes what differs: fields, sets, counts. No old one: it is new; no new one: it is removed.
-local function save(B, id, old, new)
-  local rid, key = raw_of(id), B .. ':u:' .. id
-  local changed, cleared = {}, {}
-  for field, value in pairs(new or {}) do
-    if not old or old[field] ~= value then
+local function save_fields(B, id, old, new)
+  local key, changed, cleared = B .. ':u:' .. id, {}, {}
+  for field, value in pairs(new) do
+    if old[field] ~= value then
       changed[#changed + 1] = field
       changed[#changed + 1] = value
     end
   end
-  for field in pairs(old or {}) do
-    if not new or new[field] == nil then cleared[#cleared + 1] = field end
+  for field in pairs(old) do
+    if new[field] == nil then cleared[#cleared + 1] = field end
   end
   if #changed > 0 then redis.call('HSET', key, unpack(changed)) end
   if #cleared > 0 then redis.call('HDEL', key, unpack(cleared)) end
+end
+
+-- ``was_held``: the scores of its times may be old, see ``save_progress``.
+local function save_places(B, before, after, was_held)
   local left = {}
-  for _, place in ipairs(old and places_of(B, rid, old) or {}) do
-    left[place[1] .. ' ' .. place[2]] = place
-  end
-  for _, place in ipairs(new and places_of(B, rid, new) or {}) do
+  for _, place in ipairs(before) do left[place[1] .. ' ' .. place[2]] = place end
+  for _, place in ipairs(after) do
     local name = place[1] .. ' ' .. place[2]
-    if not left[name] or left[name][3] ~= place[3] then
+    local earlier = left[name]
+    if not earlier or earlier[3] ~= place[3] or (was_held and place[3] ~= '0') then
       redis.call('ZADD', place[1], place[3], place[2])
+    end
+    if place[4] and not earlier then
+      redis.call('HSET', B .. ':writers', place[4][1], place[4][2])
     end
     left[name] = nil
   end
   for _, place in pairs(left) do redis.call('ZREM', place[1], place[2]) end
-  if new and UNFINISHED[new.s] then
-    local name, text = writer_of(new)
-    if not old or not UNFINISHED[old.s] or writer_of(old) ~= name then
-      redis.call('HSET', B .. ':writers', name, text)
-    end
+end
+
+-- Writes what differs: fields, sets, counts. No old one: it is new; no new one: it is removed.
+local function save(B, id, old, new)
+  local rid = raw_of(id)
+  save_fields(B, id, old or {}, new or {})
+  local before = old and places_of(B, rid, old) or {}
+  save_places(B, before, new and places_of(B, rid, new) or {}, old and old.H)
+  local was, is = old and old.s, new and new.s
+  if was ~= is then
+    if was then redis.call('HINCRBY', B .. ':counts', was, -1) end
+    if is then redis.call('HINCRBY', B .. ':counts', is, 1) end
   end
-  local before, after = old and old.s, new and new.s
-  if before ~= after then
-    if before then redis.call('HINCRBY', B .. ':counts', before, -1) end
-    if after then redis.call('HINCRBY', B .. ':counts', after, 1) end
+end
+
+local PLACED_BY = {'s', 'w', 'h', 'b', 'm', 'z', 'U'}
+
+-- The same for a commit that keeps the lease: each second one for every body that is received.
+-- Where nothing but times changes only the expiry is put right. The times of what is held decide
+-- nothing: it is no sweeper's before its lease is over, and then by the fields. They are put right
+-- when it is let go.
+local function save_progress(B, id, old, new)
+  for _, field in ipairs(PLACED_BY) do
+    if old[field] ~= new[field] then return save(B, id, old, new) end
+  end
+  save_fields(B, id, old, new)
+  local was, is = expiry_of(old), expiry_of(new)
+  if was == is then return end
+  if is then
+    redis.call('ZADD', B .. ':expires', is, raw_of(id))
+  else
+    redis.call('ZREM', B .. ':expires', raw_of(id))
   end
 end
 
