@@ -14,14 +14,16 @@ from tusd_py.state.redis.codec import raw, text
 _FIELDS_BEFORE_DATA = 5
 
 
-def event_args(events: Sequence[Event]) -> list[bytes]:
+def event_args(events: Sequence[Event], hooks: Sequence[str] = ()) -> list[bytes]:
     """Arguments for ``store_events`` of lua/events.lua: their count, then id, kind, time and data
-    of each."""
+    of each, then the hooks that this process has registered."""
     args = [b"%d" % len(events)]
     for event in events:
         data = json.dumps(dict(event.data), ensure_ascii=False, separators=(",", ":"))
         at = repr(float(event.occurred_at))
         args += [raw(event.id), raw(event.kind.value), at.encode("ascii"), raw(data)]
+    if events and hooks:
+        args.append(raw("\n".join(hooks)))
     return args
 
 

@@ -49,7 +49,7 @@ class RedisMaking(RedisLeases):
             "1" if with_lease else "",
             *self._me,
             *_insert_args(upload, reserved),
-            *event_args(events),
+            *event_args(events, link.hooks),
         )
         if kind == b"made":
             made = replace(upload, master=text(reply[0]))

@@ -142,7 +142,7 @@ class RedisUploads(RedisMaking):
             "1" if release else "",
             len(fields) // 2,
             *fields,
-            *event_args(events),
+            *event_args(events, self._link.hooks),
         )
         if release:
             self._handover.let_go(lease.upload_id, lease.holder)
@@ -157,7 +157,8 @@ class RedisUploads(RedisMaking):
         await self._errands.finish(self._remove(lease, events))
 
     async def _remove(self, lease: Lease, events: Sequence[Event]) -> None:
-        digest, mark = await self._under(REMOVE, lease, *event_args(events))
+        told = event_args(events, self._link.hooks)
+        digest, mark = await self._under(REMOVE, lease, *told)
         self._handover.let_go(lease.upload_id, lease.holder)
         if events:
             self._on_events(self._link.bucket_of(lease.upload_id))

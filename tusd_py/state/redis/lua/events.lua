@@ -109,9 +109,11 @@ end
 
 -- The events of one commit, for create, commit and remove: in ARGV from ``first`` on their count,
 -- then id, kind, time and data of each (``event_codec.event_args``). ``hooks`` are those of
--- ``enter``. One that was stored before, under the same id, is not told again. How many are new.
+-- ``enter``; in a bucket that was lost, and made anew by a process that has none, those of the
+-- caller. One that was stored before, under the same id, is not told again. How many are new.
 local function store_events(B, hooks, upload, first)
   local rid, new, names = raw_of(upload), 0, {}
+  hooks = hooks or ARGV[first + 4 * tonumber(ARGV[first]) + 1] or ''
   for hook in string.gmatch(hooks, '[^\n]+') do names[#names + 1] = hook end
   for i = 1, tonumber(ARGV[first]) do
     local event, kind, at, data = unpack(ARGV, first + i * 4 - 3, first + i * 4)

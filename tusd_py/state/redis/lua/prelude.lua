@@ -40,13 +40,14 @@ local function begin(B, now)
   return {generation = generation, began = now}
 end
 
--- The present generation of the bucket, and the registered hooks (one name a line). Where this
--- master is another one than before, a generation begins here and now.
+-- The present generation of the bucket, and the registered hooks (one name a line; false: nobody
+-- has registered any). Where this master is another one than before, a generation begins here and
+-- now.
 local function enter(B, now)
   local meta = redis.call('HMGET', B .. ':meta', 'run', 'generation', 'began', 'hooks')
   if not meta[1] then error(NEWBUCKET, 0) end
   local life = {generation = meta[2], began = tonumber(meta[3])}
   if meta[1] ~= this_run() then life = begin(B, now) end
-  life.hooks = meta[4] or ''
+  life.hooks = meta[4]
   return life
 end
