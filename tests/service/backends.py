@@ -93,7 +93,7 @@ class OnRedis(Backend):
         self._shared: RedisServer | None = None
 
     @property
-    def _server(self) -> RedisServer:
+    def server(self) -> RedisServer:
         assert self._shared is not None, "it was not prepared"
         return self._shared
 
@@ -102,28 +102,28 @@ class OnRedis(Backend):
             self._shared = await SHARED.running_server()
 
     def make(self, boot: Boot, lease_seconds: float, clock: Clock) -> StateStore:
-        settings = rig_settings(BUCKETS, url=self._server.url, connections=1)
+        settings = rig_settings(BUCKETS, url=self.server.url, connections=1)
         return RedisState(settings, boot=boot, lease_seconds=lease_seconds, clock=clock)
 
     def pass_time(self, seconds: float) -> None:
-        assert isinstance(self._server.clock, RunningClock)
-        self._server.clock.advance(seconds)
+        assert isinstance(self.server.clock, RunningClock)
+        self.server.clock.advance(seconds)
 
     async def lose(self) -> None:
-        await self._server.call("FLUSHALL")
+        await self.server.call("FLUSHALL")
 
     async def keep(self) -> bytes:
-        await self._server.call("SAVE")
+        await self.server.call("SAVE")
         return await asyncio.to_thread(self._dump.read_bytes)
 
     async def put_back(self, kept: bytes) -> None:
-        await self._server.kill9()
+        await self.server.kill9()
         await asyncio.to_thread(self._dump.write_bytes, kept)
-        await self._server.start()
+        await self.server.start()
 
     @property
     def _dump(self) -> Path:
-        return self._server.folder / "dump.rdb"
+        return self.server.folder / "dump.rdb"
 
 
 BACKENDS: Final[Mapping[str, Callable[[Path], Backend]]] = {"sqlite": OnSqlite, "redis": OnRedis}
