@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 from uuid import uuid4
@@ -69,8 +70,14 @@ def stored_bytes(server: Server, url: str) -> bytes:
 
 
 def stored_files(server: Server) -> set[str]:
-    """The names of all files in the store."""
-    return {name for _, _, names in os.walk(server.data_directory / "uploads") for name in names}
+    """The names of all files in the store, but for those that tell of hosts."""
+    root = server.data_directory / "uploads"
+    return {
+        name
+        for folder, _, names in os.walk(root)
+        if Path(folder) != root / "hosts"
+        for name in names
+    }
 
 
 async def offset_of(url: str, server: Server | None = None) -> int:

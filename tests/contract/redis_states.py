@@ -36,13 +36,15 @@ ACL: Final = f"user {USER} on >{PASSWORD} {build_rules(PREFIX)}"
 CLOCK_KEY: Final = ":clock"
 AHEAD_SECONDS: Final = 1_600_000_000.0 - BEGAN
 """The server's clock is not that of its clients: who mixes them up is found out."""
+CALL_SECONDS: Final = 20.0
 CLUSTER_TIMEOUT_MS: Final = 15_000
 """Long, for a machine under load: this cluster fails over when it is told to only."""
 
 
 def rig_settings(buckets: int, **where: Any) -> RedisSettings:
-    login = {"username": USER, "password": PASSWORD}
-    return RedisSettings.model_validate({"prefix": PREFIX, "buckets": buckets, **login, **where})
+    """What a slow machine takes long for is no fault: times are bounded in tests of their own."""
+    given = {"username": USER, "password": PASSWORD, "call_seconds": CALL_SECONDS}
+    return RedisSettings.model_validate({"prefix": PREFIX, "buckets": buckets, **given, **where})
 
 
 class KeyClockLink(Link):
@@ -118,8 +120,9 @@ class RigClock(FakeClock):
 class ServerRig(RedisRig):
     """One server. Its own clock is moved, where it can be."""
 
-    def __init__(self, server: RedisServer, buckets: int) -> None:
-        super().__init__(rig_settings(buckets, url=server.url))
+    def __init__(self, server: RedisServer, buckets: int, **where: Any) -> None:
+        """``where``: settings that find the server, if its URL is not enough."""
+        super().__init__(rig_settings(buckets, **(where or {"url": server.url})))
         self.server = server
         if server.clock is not None:
             self.state_type = RedisState
@@ -152,12 +155,11 @@ class ClusterRig(RedisRig):
     async def change_masters(self) -> None:
         for master in await self.cluster.masters():
             await self.cluster.fail_over(master, by_vote=False)
-        SHARED.slots = await self.cluster.slot_owners()
 
     def set_server_clock(self, now: float) -> None:
         places: dict[RedisServer, list[str]] = {}
         for base in base_keys(self.settings):
-            places.setdefault(SHARED.slots[key_slot(base.encode())], []).append(base)
+            places.setdefault(self.cluster.owners[key_slot(base.encode())], []).append(base)
         for server, bases in places.items():
             set_clock_keys(server, bases, now)
 
@@ -182,8 +184,6 @@ class Shared:
         self._folder: Path | None = None
         self._servers: dict[str, RedisServer] = {}
         self._cluster: RedisCluster | None = None
-        self.slots: Sequence[RedisServer] = ()
-        """Of the cluster: the master of each slot."""
 
     @property
     def folder(self) -> Path:
@@ -221,8 +221,7 @@ class Shared:
             self._cluster = await make_cluster(
                 self.folder / "cluster", node_timeout_ms=CLUSTER_TIMEOUT_MS, acl=[ACL]
             )
-            self.slots = await self._cluster.slot_owners()
-        for master in set(self.slots):
+        for master in set(self._cluster.owners):
             empty(master)
         return self._cluster
 

@@ -82,7 +82,9 @@ def place(shared_place: Place) -> Place:
 
 
 def stored_files(server: Server) -> set[Path]:
-    return {one for one in (server.store_root).glob("*/*") if one.is_file()}
+    """But for those that tell of hosts."""
+    found = server.store_root.glob("*/*")
+    return {one for one in found if one.is_file() and one.parent.name != "hosts"}
 
 
 def never_from_zero(phone: UrlSession) -> None:
