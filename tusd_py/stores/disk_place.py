@@ -167,7 +167,10 @@ class _Placing:
         with_id = name_with_id(base, self._upload_id)
         if own is None and self._is_ours_by_name(with_id):
             return with_id
-        self._copy_bytes(staged, is_stopped)
+        copied = self._copy_bytes(staged, is_stopped)
+        if not self._is_same(staged, copied):
+            # Another server took this one for dead: what lies there now is not whole yet.
+            raise StoreError(f"the copy of {self._upload_id} was taken up by another")
         return self._take_name(staged, base, with_id)
 
     def _take_name(self, staged: str, base: str, with_id: str) -> str:
@@ -192,7 +195,7 @@ class _Placing:
         os.rename(staged, with_id, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         return with_id
 
-    def _copy_bytes(self, staged: str, is_stopped: Callable[[], bool]) -> None:
+    def _copy_bytes(self, staged: str, is_stopped: Callable[[], bool]) -> os.stat_result:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE
         target = os.open(staged, flags, FILE_MODE, dir_fd=self._folder)
         try:
@@ -204,6 +207,7 @@ class _Placing:
                 done += copy_some(self._source, target, at=done, to=done, count=count)
             if self._sync:
                 os.fdatasync(target)
+            return os.fstat(target)
         finally:
             os.close(target)
 

@@ -243,3 +243,36 @@ async def test_without_copy_file_range_the_bytes_are_copied_all_the_same(
     with links_fail(errno.EXDEV, always=False):
         assert await store.place(an_id(), "cat.mp4", length=len(CONTENT)) == "cat.mp4"
     assert _files(tmp_path)["cat.mp4"] == CONTENT
+
+
+@pytest.mark.parametrize("kind", ["another", "without links"])
+async def test_who_was_stopped_in_a_copy_shows_nothing_of_the_one_who_took_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The hidden name is another's by then, and its copy is not whole."""
+    links, name = FILE_SYSTEMS[kind]
+    gates = [Gate(), Gate()]
+    turns = iter(gates)
+
+    def slow(source: int, target: int, count: int, at: int, to: int) -> int:
+        next(turns).pass_through()
+        return os.pwrite(target, os.pread(source, count, at), to)
+
+    stopped, successor = _store(tmp_path), _store(tmp_path)
+    await _finished(stopped)
+    await successor.open()
+    monkeypatch.setattr(os, "copy_file_range", slow)
+    with links():
+        one = asyncio.create_task(stopped.place(an_id(), "cat.mp4", length=len(CONTENT)))
+        await gates[0].reached()
+        other = asyncio.create_task(successor.place(an_id(), "cat.mp4", length=len(CONTENT)))
+        await gates[1].reached()
+        gates[0].open()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(StoreError, match="taken up by another"):
+                await one
+            gates[1].open()
+            assert await other == name
+    await successor.complete(an_id(), CompletionMark(length=len(CONTENT), finished_at=1.0, place=name))
+    await successor.tidy_placed(an_id())
+    assert _files(tmp_path) == {name: CONTENT}
