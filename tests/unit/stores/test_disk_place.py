@@ -273,6 +273,8 @@ async def test_who_was_stopped_in_a_copy_shows_nothing_of_the_one_who_took_it_up
                 await one
             gates[1].open()
             assert await other == name
-    await successor.complete(an_id(), CompletionMark(length=len(CONTENT), finished_at=1.0, place=name))
+    await successor.complete(
+        an_id(), CompletionMark(length=len(CONTENT), finished_at=1.0, place=name)
+    )
     await successor.tidy_placed(an_id())
     assert _files(tmp_path) == {name: CONTENT}
