@@ -36,6 +36,8 @@ class RedisCluster:
         self.nodes = tuple(nodes)
         self._masters = masters
         """How many there are while all is well."""
+        self.owners: Sequence[RedisServer] = ()
+        """The master of each slot, as of when it was healthy last."""
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -110,6 +112,7 @@ class RedisCluster:
             return not complete or "syncing" not in roles
 
         await eventually(is_healthy, "the cluster is not whole", seconds=seconds)
+        self.owners = await self.slot_owners()
 
     async def flush(self) -> None:
         """Forget all data."""
