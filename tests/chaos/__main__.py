@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos import machines
 from tests.chaos.run import Plan, Summary, prepared
 
 KILLS = 300
@@ -22,7 +23,7 @@ def main() -> int:
     print(f"seed {plan.seed}, at most {plan.kills} kills in {options.minutes:g} min", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="tusd-py-chaos-"))
     try:
-        summary = asyncio.run(_run(plan, directory))
+        summary = asyncio.run(_run(plan, options.redis, directory))
     except BaseException:
         print(f"broken with seed {plan.seed}; what is left lies in {directory}", file=sys.stderr)
         raise
@@ -30,9 +31,15 @@ def main() -> int:
     return 0
 
 
-async def _run(plan: Plan, directory: Path) -> Summary:
+async def _run(plan: Plan, redis: machines.Flavour | None, directory: Path) -> Summary:
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    if redis is not None:
+        async with machines.prepared(plan, redis, directory) as many:
+            return await many.run(tell)
     async with prepared(plan, directory / "server") as chaos:
-        return await chaos.run(lambda line: print(line, flush=True))
+        return await chaos.run(tell)
 
 
 def _parse() -> argparse.Namespace:
@@ -41,6 +48,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--minutes", type=float, default=MINUTES, help="no kill later than this")
     parser.add_argument("--workers", type=int, default=1, help="serving processes")
+    parser.add_argument(
+        "--redis",
+        choices=("sentinel", "cluster"),
+        help="three servers behind nginx on such a Redis, whose nodes are killed too",
+    )
     return parser.parse_args()
 
 

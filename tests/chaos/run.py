@@ -48,6 +48,8 @@ class Summary:
 
     plan: Plan
     kills: int = 0
+    kills_of_redis: int = 0
+    """Among them."""
     cuts: int = 0
     uploads: int = 0
     stored_bytes: int = 0
@@ -60,8 +62,9 @@ class Summary:
     def __str__(self) -> str:
         mib = 1024 * 1024
         asked = ", ".join(f"{name}: {count}" for name, count in sorted(self.requests.items()))
+        redis = f" ({self.kills_of_redis} of Redis)" if self.kills_of_redis else ""
         return (
-            f"seed {self.plan.seed}: {self.kills} kills and {self.cuts} cuts in "
+            f"seed {self.plan.seed}: {self.kills} kills{redis} and {self.cuts} cuts in "
             f"{self.seconds:.0f} s; {self.uploads} uploads, "
             f"{self.stored_bytes / mib:.0f} MiB stored of {self.sent_bytes / mib:.0f} MiB sent; "
             f"{self.completions_told} tellings of completions, "
@@ -216,8 +219,7 @@ class Chaos:
     def _stored(self, promise: Promise) -> bytes:
         name = promise.upload_id
         try:
-            file = self.server.data_directory / "uploads" / name[:3] / f"{name}.bin"
-            return file.read_bytes()
+            return (self.server.store_root / name[:3] / f"{name}.bin").read_bytes()
         except FileNotFoundError:
             return b""
 

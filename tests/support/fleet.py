@@ -33,11 +33,12 @@ class Fleet(Server):
         *,
         state: Mapping[str, Any],
         proxy: Kind | None = "nginx",
+        block: str = "",
         machines: int = MACHINES,
         **options: Any,
     ) -> None:
-        """``state``: the section of this name. ``proxy``: None where each machine is asked itself.
-        ``options``: as for ``Server``, for each machine."""
+        """``state``: the section of this name. ``proxy``: None where each machine is asked itself;
+        ``block``: as for ``Proxy``. ``options``: as for ``Server``, for each machine."""
         super().__init__(directory, merged({"upload": LEASE}, settings or {}), **options)
         shared: dict[str, Any] = {
             "store": {"root": str(self.store_root)},
@@ -51,6 +52,7 @@ class Fleet(Server):
         self.settings = merged(self.settings, shared)
         self.machines = [self._machine(number, options) for number in range(machines)]
         self._kind = proxy
+        self._block = block
         self.proxy: Proxy | None = None
         """Once it was started."""
 
@@ -83,7 +85,13 @@ class Fleet(Server):
             raise failed.exceptions[0] from None
         if self.proxy is None and self._kind is not None:  # it stays while machines come and go
             upstreams = [f"127.0.0.1:{machine.port}" for machine in self.machines]
-            self.proxy = Proxy(self._kind, self.directory / self._kind, upstreams, is_open=True)
+            self.proxy = Proxy(
+                self._kind,
+                self.directory / self._kind,
+                upstreams,
+                is_open=True,
+                block=self._block,
+            )
             await self.proxy.start()
         first = self.machines[0]
         self.base = first.base if self.proxy is None else self.proxy.base

@@ -87,6 +87,7 @@ class Proxy:
         self.authority = directory / "authority.pem"
         """The certificate that clients have to trust."""
         self._site = Site(directory, self.port, upstreams, is_open, block)
+        self._errors = directory / "errors.log"
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -111,15 +112,18 @@ class Proxy:
         if not self._site.is_open:
             make_certificate(self._site.directory)
         command = (nginx if self.kind == "nginx" else caddy)(self._site)
-        self._process = await asyncio.create_subprocess_exec(
-            *command,
-            env=environment(self._site.directory),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        # What it says of servers that come and go would drown everything else.
+        with self._errors.open("ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                env=environment(self._site.directory),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
         try:
-            await _accepts(self._process, self.port)
+            await _accepts(self._process, self.port, self._errors)
         except BaseException:
             await self.end()
             raise
@@ -237,7 +241,7 @@ def found(program: str) -> str:
     return path
 
 
-async def _accepts(process: asyncio.subprocess.Process, port: int) -> None:
+async def _accepts(process: asyncio.subprocess.Process, port: int, errors: Path) -> None:
     """Wait until it listens; nobody tells, so connect until it works."""
     async with asyncio.timeout(START_SECONDS):
         while process.returncode is None:
@@ -249,4 +253,4 @@ async def _accepts(process: asyncio.subprocess.Process, port: int) -> None:
             writer.close()
             await writer.wait_closed()
             return
-    raise NoProxy(f"it ended with {process.returncode}")
+    raise NoProxy(f"it ended with {process.returncode}; {errors} says why")
