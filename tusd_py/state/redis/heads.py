@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from tusd_py.state.base import StateError
 from tusd_py.state.redis.link import Arg, Link
@@ -161,7 +161,7 @@ class Heads:
         buckets = range(self._link.buckets) if is_full else sorted(self._unsure)
         number = self.next_number()
         try:
-            replies = await self._ask(buckets, (*self.args(), *hooks))
+            replies = await self._link.call_each(LOOK, *self.args(), *hooks, buckets=buckets)
         except BaseException:
             self._is_old |= is_full
             raise
@@ -181,19 +181,6 @@ class Heads:
             self._suspects = found
             self.full_look = number
             self._looked_at = asyncio.get_running_loop().time()
-
-    async def _ask(self, buckets: Sequence[int], args: Sequence[Arg]) -> list[Any]:
-        """The replies. Of a Cluster, a part of which is away, some of them are StateErrors: what
-        lies elsewhere is delivered meanwhile."""
-        if not self._link.is_cluster:
-            return await self._link.call_all(LOOK, *args, buckets=buckets)
-        asked = (self._link.call(LOOK, bucket, *args) for bucket in buckets)
-        replies = await asyncio.gather(*asked, return_exceptions=True)
-        errors = [reply for reply in replies if isinstance(reply, BaseException)]
-        for error in errors:
-            if len(errors) == len(replies) or not isinstance(error, StateError):
-                raise error
-        return replies
 
     async def close(self) -> None:
         """End a look that is under way."""

@@ -181,6 +181,22 @@ class Link:
                 replies[at] = reply
         return [self._plain(reply) for reply in replies]
 
+    async def call_each(
+        self, script: Script, *args: Arg, buckets: Sequence[int] | None = None
+    ) -> list[Any]:
+        """As ``call_all``; but of a Cluster, a part of which is away, some of the replies are
+        StateErrors: what lies elsewhere is served meanwhile. Raises where all of it is away."""
+        if not self.is_cluster:
+            return await self.call_all(script, *args, buckets=buckets)
+        wanted = range(self.buckets) if buckets is None else buckets
+        asked = (self.call(script, bucket, *args) for bucket in wanted)
+        replies = await asyncio.gather(*asked, return_exceptions=True)
+        errors = [reply for reply in replies if isinstance(reply, BaseException)]
+        for error in errors:
+            if len(errors) == len(replies) or not isinstance(error, StateError):
+                raise error
+        return replies
+
     async def _run(
         self, script: Script, buckets: Sequence[int], args: tuple[Arg, ...], deadline: float
     ) -> list[Any]:

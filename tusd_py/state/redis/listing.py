@@ -8,7 +8,7 @@ from typing import Final
 
 from tusd_py.core.ids import UploadId
 from tusd_py.core.upload import Status, Upload
-from tusd_py.state.base import Due, Filter
+from tusd_py.state.base import Due, Filter, StateError
 from tusd_py.state.redis.codec import (
     STATUS_LETTERS,
     client_digest,
@@ -86,8 +86,11 @@ async def list_due(
     oldest: Pairs = []
     asked: Sequence[int] = range(link.buckets)
     while asked:
-        replies = await link.call_all(DUE, due.value, highest, share, buckets=asked)
-        found |= {bucket: _parse_due(reply) for bucket, reply in zip(asked, replies, strict=True)}
+        replies = await link.call_each(DUE, due.value, highest, share, buckets=asked)
+        found |= {
+            bucket: (False, []) if isinstance(reply, StateError) else _parse_due(reply)
+            for bucket, reply in zip(asked, replies, strict=True)
+        }
         oldest = _oldest(found.values(), limit)
         youngest = oldest[-1] if len(oldest) == limit else None
         asked = [
