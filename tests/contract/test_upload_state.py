@@ -533,6 +533,20 @@ class TestRestartsAndGenerations:
         found = await take(await rig.open(), an_upload())
         assert (found.upload.writer, found.writer_boot_id) == (other, "boot-8")
 
+    @pytest.mark.parametrize("purpose", [Purpose.READ, Purpose.TERMINATE, Purpose.SWEEP])
+    async def test_lease_only_who_writes_no_bytes_signs_nothing(
+        self, rig: StateRig, purpose: Purpose
+    ) -> None:
+        """[lease-only] They are another machine's still, whose restart would lose them."""
+        full = an_upload(offset=100)
+        await (await rig.open()).create(full, [], with_lease=False)
+        there = await rig.open(Boot("host-b", "boot-7"))
+        got = await take(there, full, purpose)
+        assert got.upload.writer == BOOT
+        await there.release(got.lease)
+        found = await there.find(full.id)
+        assert found is not None and found.writer == BOOT
+
     async def test_lease_only_who_appends_to_an_unsettled_record_does_not_sign_it(
         self, rig: StateRig
     ) -> None:
