@@ -232,6 +232,7 @@ class Busy:
         assert letter.delivery.event == first.event
         await self._look()
         assert await self.there.replay(hook=mail, event_id=first.event.id, now=later) == 1
+        assert await self.there.replay(hook=None, event_id=None, now=later) == 0
         while claimed := await self.there.claim(
             mail, now=later, claim_seconds=CLAIM_SECONDS, limit=100
         ):

@@ -14,6 +14,7 @@ from tests.support.redis_servers import RedisServer
 from tusd_py.core.upload import Boot
 from tusd_py.state.base import Filter, Purpose, StateStore
 from tusd_py.state.moving import Piece
+from tusd_py.state.redis.acl import COMMANDS
 from tusd_py.state.redis.keys import KEYS, Key
 
 KINDS = ("redis", "redis-7", "valkey")
@@ -21,6 +22,8 @@ EXPIRE = frozenset({"rate:<digest>", "places:<digest>"})
 """What Redis lets go by itself."""
 STAY = frozenset({"meta", "boots", "counts", "void", "removed", "writers", "processes", "beats"})
 """What an installation without uploads and without events may still hold."""
+ELSEWHERE = frozenset({"cluster", "select"})
+"""Rights that are needed on a cluster, and for another database; see ``test_acl``."""
 LOOK = """
 local found = {}
 for _, key in ipairs(redis.call('KEYS', '*')) do
@@ -68,11 +71,8 @@ async def be_busy(rig: RedisRig, seen: Seen) -> tuple[StateStore, StateStore]:
     return here, there
 
 
-async def test_every_key_is_of_one_row_and_every_row_was_seen(rig: ServerRig) -> None:
-    """While everything is done that a state can do, and while it is moved."""
-    seen = Seen(rig.server)
-    here, there = await be_busy(rig, seen)
-    await there.close()
+async def be_moved(rig: ServerRig, here: StateStore, seen: Seen) -> None:
+    """Out of this store and back, when all else has stopped."""
     pieces = [piece async for piece in here.dump()]
     await here.close()
     await rig.server.call("FLUSHALL")
@@ -85,6 +85,14 @@ async def test_every_key_is_of_one_row_and_every_row_was_seen(rig: ServerRig) ->
 
     await (await rig.open()).restore(slowly())
     await seen.look()
+
+
+async def test_every_key_is_of_one_row_and_every_row_was_seen(rig: ServerRig) -> None:
+    """While everything is done that a state can do, and while it is moved."""
+    seen = Seen(rig.server)
+    here, there = await be_busy(rig, seen)
+    await there.close()
+    await be_moved(rig, here, seen)
     found: dict[str, set[str]] = defaultdict(set)
     for key, types in seen.types.items():
         rows = rows_of(key)
@@ -115,3 +123,18 @@ async def test_when_all_uploads_are_gone_what_is_left_is_what_stays(rig: ServerR
     quotas = {key for key in left.types if rows_of(key)[0].name in EXPIRE}
     names = {rows_of(key)[0].name for key in left.types.keys() - quotas}
     assert names <= STAY, names - STAY
+
+
+async def test_every_right_that_is_documented_is_used(tmp_path: Path) -> None:
+    """Everything works with these rights and no others, in all suites of contracts; so one that is
+    used is needed. Counted by the server, calls from scripts too."""
+    async with STATES["redis"](tmp_path) as rig:
+        assert isinstance(rig, ServerRig)
+        await rig.server.call("CONFIG", "RESETSTAT")
+        here, there = await be_busy(rig, Seen(rig.server))
+        await there.close()
+        await be_moved(rig, here, Seen(rig.server))
+        told = await rig.server.info("commandstats")
+    used = {name.removeprefix("cmdstat_").split("|")[0] for name in told}
+    wanted = {command.split("|")[0] for command in COMMANDS}
+    assert wanted - used == ELSEWHERE
