@@ -30,7 +30,7 @@ from tusd_py.core.identity import Owner
 from tusd_py.core.ids import ClientId, UploadId, VideoId
 from tusd_py.core.metadata import build_pairs
 from tusd_py.core.upload import Boot, Status, Upload
-from tusd_py.state.base import LeaseBusy, LeaseGone, Purpose, Seen, StateStore
+from tusd_py.state.base import LeaseBusy, LeaseGone, Purpose, Seen, StateError, StateStore
 from tusd_py.state.redis import uploads
 from tusd_py.state.redis.settings import RedisSettings
 from tusd_py.state.redis.store import RedisState
@@ -304,6 +304,37 @@ class TestMemory:
         assert created.lease.asked.is_set()
         await state.commit(created.lease, replace(upload, place="a/b.mp4"), release=True)
         assert await rig.server.call("OBJECT", "ENCODING", key) in (b"listpack", b"ziplist")
+
+
+async def test_uploads_are_removed_where_memory_has_run_out(rig: ServerRig) -> None:
+    """By whoever terminates or sweeps; nothing else goes on, and all that is held is let go."""
+    state = await rig.open()
+    await state.register(["hook"])
+    await state.create(an_upload(1), [], with_lease=True)
+    lease = await create_held(state, an_upload(2))
+    rig.clock.advance(1)
+    held = await create_held(state, an_upload(3))
+    rig.clock.advance(LEASE_SECONDS - 1)
+    await rig.server.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        for refused in (
+            state.create(an_upload(4), [], with_lease=False),
+            state.commit(held, an_upload(3, offset=9), release=False),
+            state.take(a_visit(an_upload(1))),
+        ):
+            with pytest.raises(StateError, match="memory"):
+                await refused
+        await state.release(held)
+        assert lease.is_over
+        for number, purpose in ((1, Purpose.SWEEP), (2, Purpose.TERMINATE)):
+            got = await take(state, an_upload(number), purpose)
+            ending = an_upload(number, status=Status.TERMINATING)
+            await state.commit(got.lease, ending, release=False)
+            await state.remove(got.lease, [an_event(ending, EventKind.TERMINATED)])
+    finally:
+        await rig.server.call("CONFIG", "SET", "maxmemory", 0)
+    assert (await check_fits(rig)).keys() == {upload_id(3)}
+    assert (await take(state, an_upload(3))).is_settled
 
 
 @pytest.mark.parametrize("commits", [False, True])

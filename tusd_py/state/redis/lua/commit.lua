@@ -9,6 +9,7 @@ if not record then return {'gone'} end
 local mark = mark_of(holder, sequence)
 if record.L == mark then return {'done', ''} end -- the first answer was lost
 if not is_mine(B, record, now, holder, ARGV[5]) then return {'gone'} end
+if record.R then make_room(B) end
 if record.Q and not is_less(record.Q, sequence) then
   -- It came twice, perhaps after later ones: what it says may be old. Its holder may have made it
   -- again, and believes in a lease from then on.

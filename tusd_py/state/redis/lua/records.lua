@@ -2,13 +2,20 @@
 -- its lease, which only scripts know:
 --   N number  H holder  P process  J host  K boot  D deadline (ms)  Q last commit under this lease
 --   A asked   S was settled when taken   U not let go cleanly (also while held)
+--   R its holder makes room
 --   L who let go last, and with which commit   O key of one file (digest, then reservation)
 -- A field that is not there has its default.
 local UNFINISHED = {r = true, v = true, j = true}
 local UNTOUCHED = {j = true, c = true, x = true, i = true, t = true}
 local GONE = {x = true, i = true, t = true}
-local LEASE_FIELDS = {'H', 'P', 'J', 'K', 'D', 'Q', 'A', 'S'}
+local LEASE_FIELDS = {'H', 'P', 'J', 'K', 'D', 'Q', 'A', 'S', 'R'}
 local HOUR_MS = 3600000
+
+-- For whatever removes uploads in the end: it must work where memory has run out. Redis refuses
+-- only the first write of a script for that, and none that can but free.
+local function make_room(B)
+  redis.call('HDEL', B .. ':waiting', '')
+end
 
 -- Whole numbers without leading zeros, of any size: as doubles large ones would be rounded.
 local function is_less(one, other)

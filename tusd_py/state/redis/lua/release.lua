@@ -4,6 +4,7 @@ local id, holder = ARGV[3], ARGV[4]
 enter(B, now)
 local record = load_record(B, id)
 if not record or not is_mine(B, record, now, holder, ARGV[5]) then return {'gone'} end
+make_room(B)
 local released = copy_of(record)
 take_lease_away(released, mark_of(holder, ARGV[6]), record.S)
 save(B, id, record, released)

@@ -4,6 +4,7 @@
 local id, holder = ARGV[3], ARGV[4]
 local MINUTE_MS = 60000
 local life = enter(B, now)
+make_room(B)
 local removed, mark = B .. ':removed', mark_of(holder, ARGV[6])
 redis.call('ZREMRANGEBYSCORE', removed, '-inf', now - MINUTE_MS)
 if redis.call('ZSCORE', removed, mark) then return {'done', '', ''} end -- the answer was lost

@@ -18,6 +18,9 @@ if is_present and (purpose == 'read' or purpose == 'append') then
   if is_true or UNTOUCHED[record.s] then return {'seen', shown(B, id, record)} end
 end
 
+local makes_room = purpose == 'sweep' or purpose == 'terminate'
+if makes_room then make_room(B) end
+
 local function grant(was_settled)
   -- [sweep-reconciles] the sweeper never believes the record alone
   local is_believed = was_settled and purpose ~= 'sweep'
@@ -46,7 +49,7 @@ end
 -- whose restart would lose it.
 local taken = copy_of(record)
 give_lease(B, taken, now, holder, process, ARGV[8], ARGV[9])
-taken.S = settled and '1' or nil
+taken.S, taken.R = settled and '1' or nil, makes_room and '1' or nil
 if settled and purpose == 'append' then taken.h, taken.b = ARGV[8], ARGV[9] end
 save(B, id, record, taken)
 redis.call('HDEL', B .. ':waiting', id)
