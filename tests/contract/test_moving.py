@@ -353,6 +353,18 @@ async def test_what_is_on_its_way_is_not_overtaken_after_a_move(rig: StateRig) -
     assert told == [EventKind.INTERRUPTED, EventKind.CREATED, EventKind.COMPLETED]
 
 
+async def test_what_was_handed_out_and_never_settled_is_moved(rig: StateRig) -> None:
+    """Whoever had it is gone; what waits behind it comes too."""
+    state, upload = await rig.open(), an_upload()
+    await state.register(["h"])
+    kinds = [EventKind.CREATED, EventKind.COMPLETED]
+    events = [an_event(upload, kind, n) for n, kind in enumerate(kinds)]
+    await state.create(upload, events, with_lease=False)
+    assert len(await claim(state)) == 1
+    waiting = of_kind(await dumped(state), Waiting)
+    assert [(one.event, one.is_next) for one in waiting] == [(events[0], True), (events[1], False)]
+
+
 async def test_an_event_that_was_told_before_the_move_is_not_told_again(
     rig: StateRig, history: Sequence[Piece]
 ) -> None:
@@ -394,6 +406,17 @@ async def test_a_key_that_was_moved_finds_its_upload(
     await restore(state, history)
     again = await state.create(an_upload(9), [], with_lease=True, once="the key")
     assert (again.is_new, again.upload.id) == (False, upload_id(3))
+
+
+async def test_a_key_of_an_upload_that_came_to_nothing_is_not_moved(rig: StateRig) -> None:
+    """It may be another upload's by now, and would be taken from that one."""
+    state = await rig.open()
+    refused = an_upload(200, status=Status.REJECTED)
+    for upload in (refused, an_upload(1)):
+        assert (await state.create(upload, [], with_lease=False, once="the key")).is_new
+    pieces = await dumped(state)
+    keys = {upload: record.once for upload, record in by_id(pieces).items()}
+    assert keys == {upload_id(200): None, upload_id(1): KEY_DIGEST}
 
 
 async def test_leases_are_not_moved(rig: StateRig) -> None:
