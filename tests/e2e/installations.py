@@ -97,7 +97,7 @@ async def serving_twice(
 ) -> AsyncIterator[tuple[Server, Server]]:
     """Two servers on one store and state: processes of one machine, or two machines."""
     if _present == "fleet":
-        async with many(directory, settings, machines=2) as pair:
+        async with many(directory, settings, machines=2, proxy=None) as pair:
             first, second = pair.machines
             yield first, second
         return

@@ -28,7 +28,7 @@ from tests.e2e.rig import (
     until_stored,
 )
 from tests.support import breakpoints, tus
-from tests.support.breakpoints import Point, order_stop
+from tests.support.breakpoints import Point, order_stop, size_of_stopped
 from tests.support.fleet import LEASE, Fleet
 from tests.support.receiver import Receiver, receiving
 from tests.support.server import Server
@@ -238,7 +238,7 @@ async def test_only_one_write_can_be_late(tmp_path: Path) -> None:
         await until_figure(both.first, lost, 1)
         stored = stored_bytes(both.fleet, url)
         late = next(n for n in range(len(DATA), 0, -1) if stored[n - 1] != DATA[n - 1]) - MIB
-        assert 0 < late <= 1024 * KIB + 64 * KIB
+        assert late == size_of_stopped(order) <= MIB + 64 * KIB
         assert len(stored) == len(DATA)
         assert stored[:MIB] + stored[MIB + late :] == DATA[:MIB] + DATA[MIB + late :]
 

@@ -25,6 +25,7 @@ COMMAND = (sys.executable, "-m", "tests.support.breakpoints")
 VARIABLE = "STOP_AT"
 LETS_GO = 6
 """Which argument of a commit says so: behind the bucket, and what names the lease."""
+SIZE_SUFFIX = ".size"
 Piece = bytes | memoryview
 
 
@@ -50,6 +51,11 @@ def order_stop(order: Path, point: Point) -> None:
     draft = order.with_suffix(".draft")
     draft.write_text(point)
     draft.rename(order)
+
+
+def size_of_stopped(order: Path) -> int:
+    """How many bytes the write had that was stopped."""
+    return int(order.with_suffix(SIZE_SUFFIX).read_text())
 
 
 class _Stops:
@@ -91,19 +97,20 @@ class _Stops:
         ):
             setattr(owner, replacement.__name__, replacement)
 
-    def stop_at(self, point: Point) -> None:
+    def stop_at(self, point: Point, size: int = 0) -> None:
         try:
             if self._order.read_text() != point:
                 return
         except FileNotFoundError:
             return
         self._order.unlink()
+        self._order.with_suffix(SIZE_SUFFIX).write_text(str(size))
         # To this very thread: it stops here, and all others with it.
         signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
     def write(self, descriptor: int, pieces: Sequence[Piece], offset: int) -> int:
-        self.stop_at(Point.WRITE)
         data = memoryview(b"".join(pieces))
+        self.stop_at(Point.WRITE, len(data))
         half = len(data) // 2
         done = 0
         while done < half:
