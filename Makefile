@@ -4,6 +4,7 @@
 #   make run ARGS="--help"            ARGS goes to the server, to pytest or to the benchmark
 #   make test ARGS="-k leases"
 #   make fuzz EXAMPLES=1000 SEED=7    fewer than usual, and the same ones again
+#   make chaos ARGS="--redis cluster --minutes 60"    three servers, and a Redis that fails over
 
 .DEFAULT_GOAL := help
 .PHONY: help setup dev system clients run test check lint coverage bench chaos fuzz interop lock clean
