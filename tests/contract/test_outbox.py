@@ -237,6 +237,26 @@ async def test_a_replayed_event_does_not_run_beside_a_later_one(state: StateStor
     assert events_of(await claim(state)) == [first]
 
 
+@pytest.mark.parametrize("outcome", ["settle", "bury", "postpone", "replay"])
+async def test_what_an_outcome_makes_due_is_seen_at_once(state: StateStore, outcome: str) -> None:
+    """By the process that wrote it down: its lane does not wait for another look."""
+    await tell(state, 1, CREATED, COMPLETED)
+    (delivery,) = await claim(state)
+    assert await state.next_due("h") is None
+    if outcome == "settle":
+        await state.settle([delivery])
+    elif outcome == "postpone":
+        await state.postpone(delivery, until=1001.0)
+    else:
+        await state.bury(delivery, reason="no", now=NOW)
+    if outcome == "replay":
+        (following,) = await claim(state)
+        await state.settle([following])
+        assert await state.next_due("h") is None
+        assert await state.replay(hook="h", event_id=None, now=1001.0) == 1
+    assert await state.next_due("h") == 1001.0
+
+
 async def test_what_comes_late_of_a_replayed_event_lets_no_second_one_out(
     state: StateStore,
 ) -> None:
