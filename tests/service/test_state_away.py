@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.service.world import Body, ScriptedGate, World
+from tests.service.world import OWNER, Body, ScriptedGate, World
 from tusd_py.core.errors import GateRefused, StateUnavailable, StorageFull
 from tusd_py.core.events import EventKind
-from tusd_py.core.upload import Status
+from tusd_py.core.identity import Claims, Principal
+from tusd_py.core.ids import UploadId
+from tusd_py.core.upload import Status, Upload
 from tusd_py.hooks.base import Refuse
 from tusd_py.service.settings import UploadSettings
-from tusd_py.state.base import Lease, StateError, StateFull
+from tusd_py.state.base import Created, Lease, StateError, StateFull
 
 pytestmark = pytest.mark.usefixtures("each_state")
 
@@ -107,3 +109,31 @@ async def test_a_state_that_is_full_is_not_asked_again(world: World) -> None:
     with pytest.raises(StorageFull):
         await world.append(upload.id, 0, b"z")
     assert away.failed == 1
+
+
+async def test_a_creation_that_failed_after_all_is_not_found_by_the_next_one(world: World) -> None:
+    """Its record was made and its answer lost, so its facts went: the token for one file makes a
+    new upload, not one without facts that nobody could write."""
+    once = Principal(Claims(OWNER, once_id="token-1"))
+    state = Forgetful(world.parts.state)
+    world.rewire(state=state)
+    with pytest.raises(StateUnavailable):
+        await world.create(3, who=once)
+    made = await world.create(3, who=once)
+    assert state.made is not None and made.id != state.made
+    assert (await world.append(made.id, 0, b"abc")).is_complete
+    assert await world.state.find(state.made) is None
+    assert (await world.create(3, who=once)).id == made.id
+
+
+class Forgetful(Away):
+    """A state store that makes one record and cannot say so."""
+
+    made: UploadId | None = None
+
+    async def create(self, upload: Upload, *args: Any, **kwargs: Any) -> Created:
+        created: Created = await self._real.create(upload, *args, **kwargs)
+        if self.made is None:
+            self.made = upload.id
+            raise self._error
+        return created

@@ -18,6 +18,7 @@ from tusd_py.core.errors import (
     StorageFull,
     TokenTooNarrow,
     UploadError,
+    UploadLocked,
     UploadTooLarge,
     WholeDigestMismatch,
 )
@@ -42,6 +43,9 @@ from tusd_py.stores.base import StoreError
 from tusd_py.streams import ByteSource
 
 log = logging.getLogger(__name__)
+
+INSERT_TRIES = 3
+"""Somebody else may make, or remove, an upload of the same key in between."""
 
 
 class Creator:
@@ -112,8 +116,28 @@ class Creator:
         )
 
     async def _insert(self, upload: Upload, principal: Principal, *, with_lease: bool) -> Created:
-        """Facts first, then the record: what a crash leaves in between is found and expires."""
+        """Make the record, or find the one that an earlier creation of the same file made."""
         once = _once_key(upload, principal)
+        for _ in range(INSERT_TRIES):
+            created = await self._insert_with_facts(upload, with_lease=with_lease, once=once)
+            if created.is_new:
+                self._parts.observer.upload_event(EventKind.CREATED)
+                return created
+            # The owner too: an issuer that numbers its tokens by video would hand one client's
+            # address to another.
+            if _file_of(upload) != _file_of(created.upload):
+                raise TokenTooNarrow("it was used for another file")
+            if await self._store.load(created.upload.id) is not None:
+                return created
+            # That creation failed, for all it knew, and took its facts away [facts-rule].
+            log.info("creation_left_record", extra={"upload_id": created.upload.id})
+            await self._remover.forget(created.upload.id)
+        raise UploadLocked()
+
+    async def _insert_with_facts(
+        self, upload: Upload, *, with_lease: bool, once: str | None
+    ) -> Created:
+        """Facts first, then the record: what a crash leaves in between is found and expires."""
         events = events_of(upload, EventKind.CREATED, occurred_at=upload.created_at)
         await self._store.prepare(facts_of(upload))
         try:
@@ -122,14 +146,8 @@ class Creator:
             # Whether it was inserted is not known; without facts it is gone either way.
             await asyncio.shield(self._store.remove(upload.id))
             raise
-        if created.is_new:
-            self._parts.observer.upload_event(EventKind.CREATED)
-            return created
-        await self._store.remove(upload.id)
-        # The owner too: an issuer that numbers its tokens by video would hand one client's
-        # address to another.
-        if _file_of(upload) != _file_of(created.upload):
-            raise TokenTooNarrow("it was used for another file")
+        if not created.is_new:
+            await self._store.remove(upload.id)
         return created
 
     async def _join(self, held: Held) -> Upload:
