@@ -14,7 +14,7 @@ export PYTHON
 ARGS ?=
 BIN := .venv/bin
 CODE := tusd_py tests conf/setup
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
