@@ -9,6 +9,7 @@ import asyncio
 import json
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 1: something that was to be measured could not be (the table says what)."""
     options = _parser().parse_args(arguments)
     began = time.monotonic()
+    # What was started is ended, however this ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _allow_many_descriptors()
     sizes, seconds = _sizes(options)
     directory = Path(tempfile.mkdtemp(prefix="tusd-py-bench-", dir=options.directory))
