@@ -815,6 +815,27 @@ class TestRelease:
         await state.release((await take(state, an_upload())).lease)
         assert not (await take(state, an_upload(), Purpose.READ)).is_settled
 
+    async def test_who_has_reconciled_a_record_leaves_it_settled(self, rig: StateRig) -> None:
+        """What was committed under the lease is the truth, also when it is let go later."""
+        state = await rig.open()
+        await create_held(state, an_upload())
+        await expire(rig)
+        lease = (await take(state, an_upload())).lease
+        await state.commit(lease, an_upload(offset=9), release=False)
+        await state.release(lease)
+        assert isinstance(await state.take(a_visit(an_upload(), Purpose.READ)), Seen)
+
+    async def test_who_reconciled_behind_a_change_of_generation_leaves_it_settled(
+        self, rig: StateRig
+    ) -> None:
+        """In one commit, which lets go."""
+        await (await rig.open()).create(an_upload(), [], with_lease=False)
+        await rig.change_generation()
+        state = await rig.open()
+        await expire(rig)
+        await state.commit((await take(state, an_upload())).lease, an_upload(), release=True)
+        assert isinstance(await state.take(a_visit(an_upload(), Purpose.READ)), Seen)
+
     async def test_a_release_too_late_is_no_clean_mark_and_no_error(self, rig: StateRig) -> None:
         state = await rig.open()
         lease = await create_held(state, an_upload())
