@@ -29,6 +29,8 @@ from tusd_py.state.base import Filter, StateError
 from tusd_py.state.quotas import Quotas
 from tusd_py.streams import SourceEnd
 
+pytestmark = pytest.mark.usefixtures("each_state")
+
 OTHER = Owner(VideoId("7"), ClientId("another"))
 PIECE = 64 * 1024
 

@@ -12,6 +12,8 @@ from tusd_py.service.observing import Observing
 from tusd_py.service.watching import Watchers
 from tusd_py.state.base import Lease, Seen, Taken, Visit
 
+pytestmark = pytest.mark.usefixtures("each_state")
+
 
 async def test_looking_asks_no_writer_to_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -37,6 +37,8 @@ from tusd_py.core.upload import Status, Upload
 from tusd_py.state.base import Due, Filter
 from tusd_py.streams import SourceEnd
 
+pytestmark = pytest.mark.usefixtures("each_state")
+
 CONTENT = b"0123456789"
 
 

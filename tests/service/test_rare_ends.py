@@ -26,6 +26,8 @@ from tusd_py.service.settling import AlreadyTerminated
 from tusd_py.state.base import Due, Filter
 from tusd_py.stores.base import StoreError
 
+pytestmark = pytest.mark.usefixtures("each_state")
+
 CONTENT = b"0123456789"
 DAY = 86400.0
 
