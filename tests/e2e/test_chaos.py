@@ -32,5 +32,5 @@ async def test_nothing_is_lost_when_machines_and_redis_are_killed_under_load(
     async with machines.prepared(plan, flavour, tmp_path) as chaos:
         summary = await chaos.run(print)
         print(summary)
-    assert summary.seconds >= plan.seconds and summary.uploads > 50
+    assert summary.seconds >= plan.seconds and summary.uploads > 10
     assert summary.kills_of_redis >= 1 and summary.kills > summary.kills_of_redis
