@@ -19,7 +19,7 @@ from tusd_py.state.base import StateError, StateStore
 from tusd_py.state.redis.places import base_keys
 
 BUCKETS: Final = 4
-RECOVERY_SECONDS: Final = 20.0
+RECOVERY_SECONDS: Final = 45.0
 NODE_TIMEOUT_MS: Final = 2000
 Make = Callable[[Path], AbstractAsyncContextManager[RedisRig]]
 

@@ -244,7 +244,8 @@ STEPS: Final = st.one_of(
 )
 
 
-@settings(max_examples=60)
+@pytest.mark.timeout(300)
+@settings(max_examples=30)
 @given(steps=st.lists(STEPS, min_size=5, max_size=40))
 def test_never_two_uploads_of_one_key_in_whatever_order(steps: list[tuple[str, int]]) -> None:
     """Calls of several creators by turns; some die, some come twice and late, reservations run
