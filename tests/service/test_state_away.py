@@ -1,5 +1,6 @@
 """A state store that is away for a moment: what was received is committed while the lease lasts."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tusd_py.core.ids import UploadId
 from tusd_py.core.upload import Status, Upload
 from tusd_py.hooks.base import Refuse
 from tusd_py.service.settings import UploadSettings
-from tusd_py.state.base import Created, Lease, StateError, StateFull
+from tusd_py.state.base import Created, Lease, LeaseGone, StateError, StateFull
 
 pytestmark = pytest.mark.usefixtures("each_state")
 
@@ -103,6 +104,24 @@ async def test_it_is_given_up_with_the_lease_and_nothing_is_lost(world: World) -
     assert (await world.head(upload.id)).offset == 30
 
 
+async def test_a_body_whose_lease_ran_out_while_the_state_was_away_is_not_told_of_another(
+    world: World,
+) -> None:
+    """It is asked to try again (503), as if nobody knew; not that somebody else took its lease
+    (423)."""
+    upload = await world.create(100)
+    away = RanOut(world)
+    body = Body(b"y" * 30, b"z" * 30, hold_before=1)
+    appending = asyncio.create_task(world.append(upload.id, 0, body))
+    await body.reached_hold.wait()
+    with pytest.raises(StateUnavailable):
+        await appending
+    assert away.failed > 0
+    world.rewire(state=away.real)
+    world.pass_time(world.settings.lease_seconds + 1)
+    assert (await world.head(upload.id)).offset == 30
+
+
 async def test_a_state_that_is_full_is_not_asked_again(world: World) -> None:
     upload = await world.create(100)
     away = take_away(world, 10**6, StateFull("full"))
@@ -124,6 +143,23 @@ async def test_a_creation_that_failed_after_all_is_not_found_by_the_next_one(wor
     assert (await world.append(made.id, 0, b"abc")).is_complete
     assert await world.state.find(state.made) is None
     assert (await world.create(3, who=once)).id == made.id
+
+
+class RanOut(Away):
+    """A state store that is away until the lease of who commits is over."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.parts.state)
+        self.real = world.parts.state
+        world.rewire(state=self)
+
+    async def commit(self, lease: Lease, *args: Any, **kwargs: Any) -> None:
+        self.failed += 1
+        if lease.is_over:
+            raise LeaseGone
+        if self.failed > 1:
+            lease.deadline = float("-inf")
+        raise self._error
 
 
 class Forgetful(Away):

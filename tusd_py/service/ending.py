@@ -6,7 +6,13 @@ from dataclasses import replace
 
 from tusd_py.core.commands import AppendBytes, CreateUpload
 from tusd_py.core.digests import Algorithm
-from tusd_py.core.errors import BodyTooLong, GateFailed, LengthConflict, UploadError
+from tusd_py.core.errors import (
+    BodyTooLong,
+    GateFailed,
+    LengthConflict,
+    StateUnavailable,
+    UploadError,
+)
 from tusd_py.core.rules import check_completion, move
 from tusd_py.core.upload import GONE, Kind, Status, Upload
 from tusd_py.service.background import Background
@@ -16,7 +22,7 @@ from tusd_py.service.parts import Parts
 from tusd_py.service.patience import commit_in_time
 from tusd_py.service.receiving import Received
 from tusd_py.service.settling import Held
-from tusd_py.state.base import Lease
+from tusd_py.state.base import Lease, LeaseGone
 from tusd_py.stores.base import StoreError
 
 log = logging.getLogger(__name__)
@@ -47,7 +53,13 @@ class Ender:
                 error = exc
         if received.may_commit:
             upload = judged(upload, command, error)
-            await commit_in_time(self._state, lease, upload, release=True)
+            try:
+                await commit_in_time(self._state, lease, upload, release=True)
+            except LeaseGone:
+                if isinstance(error, StateUnavailable) and lease.is_over:
+                    # Nobody took it: it could not be renewed. What is stored is found again.
+                    raise error from None
+                raise
             note_offset(error, upload)
         if error is not None:
             raise error

@@ -25,11 +25,10 @@ def tell_nobody(upload: Upload) -> None:
 class Keeper:
     """Commits ``snapshot()`` each ``seconds``, which renews the lease; an async context manager.
 
-    ``on_stop`` is called on the event loop, at most once with each reason: ASKED when somebody
-    wants the lease (it is renewed all the same), LEASE_LOST when a renewal was refused, STATE_AWAY
-    when it could not be renewed in time. Leaving the context waits until a commit that is under way
-    has ended, so nothing is committed after it. ``on_commit`` is told of each record that was
-    committed.
+    ``on_stop`` is called on the event loop: with ASKED when somebody wants the lease (once; it is
+    renewed all the same), LEASE_LOST when a renewal was refused, STATE_AWAY when it could not be
+    renewed in time. Leaving the context waits until a commit that is under way has ended, so
+    nothing is committed after it. ``on_commit`` is told of each record that was committed.
     """
 
     def __init__(
@@ -50,7 +49,13 @@ class Keeper:
         self._stopping = False
         self._committing = False
         self._told_asked = False
+        self._is_away = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_away(self) -> bool:
+        """The last renewal met a store that did not answer, or could not."""
+        return self._is_away
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -91,14 +96,22 @@ class Keeper:
 
     async def _renew(self) -> bool:
         self._committing = True
+        # A store that does not answer may keep a renewal for as long as the lease lasts. What is
+        # under way stops before that, so that there is time to commit what came.
+        left = self._lease.remaining_seconds
+        patience = left - min(self._seconds, left / 2)
+        warning = asyncio.get_running_loop().call_later(patience, self._give_up)
         try:
             upload = self._snapshot()
             await self._state.commit(self._lease, upload, release=False)
+            self._is_away = False
             self._on_commit(upload)
         except LeaseGone:
-            self._on_stop(StopReason.LEASE_LOST)
+            ran_out = self._is_away and self._lease.is_over
+            self._on_stop(StopReason.STATE_AWAY if ran_out else StopReason.LEASE_LOST)
             return False
         except StateError as exc:
+            self._is_away = True
             log.warning(
                 "checkpoint_failed",
                 extra={"upload_id": self._lease.upload_id, "reason": repr(exc)},
@@ -108,8 +121,13 @@ class Keeper:
                 self._on_stop(StopReason.STATE_AWAY)
                 return False
         finally:
+            warning.cancel()
             self._committing = False
         return True
+
+    def _give_up(self) -> None:
+        self._is_away = True
+        self._on_stop(StopReason.STATE_AWAY)
 
 
 async def join(task: asyncio.Task[None]) -> None:

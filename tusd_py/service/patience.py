@@ -11,7 +11,7 @@ from typing import Final
 
 from tusd_py.core.events import Event
 from tusd_py.core.upload import Upload
-from tusd_py.state.base import Lease, StateError, StateFull, UploadState
+from tusd_py.state.base import Lease, LeaseGone, StateError, StateFull, UploadState
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +27,26 @@ async def commit_in_time(
     *,
     release: bool,
 ) -> None:
-    """As ``state.commit``, tried again while the lease lasts. Raises what the last try raised.
+    """As ``state.commit``, tried again while the lease lasts. Raises what the last try raised; but
+    where the lease ran out over tries in vain, it is the store that was away: StateError.
 
     A try whose outcome was lost may have committed: with ``release`` the next one then raises
     LeaseGone where the store cannot tell, and the client asks for the offset.
     """
+    away: StateError | None = None
     while True:
         try:
             await state.commit(lease, upload, events, release=release)
             return
+        except LeaseGone:
+            if away is not None and lease.is_over:
+                raise away from None
+            raise
         except StateFull:
             raise
         except StateError as exc:
             if lease.remaining_seconds <= PAUSE_SECONDS:
                 raise
+            away = exc
             log.warning("commit_tried_again", extra={"upload_id": upload.id, "reason": repr(exc)})
         await asyncio.sleep(PAUSE_SECONDS)

@@ -154,6 +154,8 @@ class Receiver:
         try:
             async with keeper:
                 appended = await work()
+            if appended.end is StopReason.LEASE_LOST and keeper.is_away:
+                appended = replace(appended, end=StopReason.STATE_AWAY)
         except asyncio.CancelledError:
             await self._save(held, progress.at(appending.offset))
             raise
