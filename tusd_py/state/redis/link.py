@@ -8,7 +8,7 @@ cancelled disturbs nobody: its call may be done or not.
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha1
 from typing import Any, ClassVar, Final
 
@@ -52,7 +52,10 @@ class Link:
         boot: Boot,
         lease_seconds: float,
         on_fault: OnFault = lambda _: None,
+        on_generation: Callable[[], None] = lambda: None,
     ) -> None:
+        """``on_generation`` is called when a bucket is found to be of another generation than when
+        it was opened before; for each bucket once."""
         self.buckets = settings.buckets
         self.prefix = settings.prefix
         self.hooks: tuple[str, ...] = ()
@@ -62,6 +65,8 @@ class Link:
         self._lease_ms = round(lease_seconds * 1000)
         self._bases = base_keys(settings)
         self._composed: dict[Script, Composed] = {}
+        self._on_generation = on_generation
+        self._generations: dict[int, bytes] = {}
         self._dispatch = Dispatch(settings, on_fault=on_fault)
 
     @property
@@ -133,8 +138,12 @@ class Link:
     async def _open(self, buckets: Sequence[int], *, replace: bool, deadline: float) -> None:
         boot = self._boot
         args = (LAYOUT, self.buckets, boot.host, boot.boot_id, "\n".join(self.hooks), int(replace))
-        for reply in await self._run(OPEN, buckets, args, deadline):
-            self._plain(reply)
+        replies = await self._run(OPEN, buckets, args, deadline)
+        for bucket, reply in zip(buckets, replies, strict=True):
+            generation = self._plain(reply)[0]
+            if self._generations.setdefault(bucket, generation) != generation:
+                self._generations[bucket] = generation
+                self._on_generation()
 
     # ------------------------------------------------------------------ calls
 

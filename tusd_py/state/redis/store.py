@@ -89,12 +89,13 @@ class RedisState(RedisOutbox, RedisUploads, RedisQuotas, RedisMoving, StateStore
             boot=self._boot,
             lease_seconds=self._lease_seconds,
             on_fault=self._on_link_fault,
+            on_generation=self._on_generation,
         )
         await link.open()
         peers = Peers(
             link,
             lease_seconds=self._lease_seconds,
-            on_message=self._on_message,
+            on_message=self._handover.on_message,
             on_gap=self._on_gap,
             on_fault=self._on_link_fault,
         )
@@ -126,11 +127,6 @@ class RedisState(RedisOutbox, RedisUploads, RedisQuotas, RedisMoving, StateStore
         return await super().purge(before=before)
 
     # ------------------------------------------------------------------ what others say
-
-    def _on_message(self, text: str) -> None:
-        self._handover.on_message(text)
-        if text.startswith("generation "):
-            self._on_generation()
 
     def _on_gap(self) -> None:
         """Messages were lost: whoever waits looks now."""
