@@ -66,6 +66,8 @@ class RedisRig(StateRig):
     def __init__(self, settings: RedisSettings) -> None:
         super().__init__()
         self.settings = settings
+        self.lease_seconds = LEASE_SECONDS
+        """Of instances that are made from now on."""
         self.clock = RigClock(self)
 
     @abstractmethod
@@ -85,7 +87,7 @@ class RedisRig(StateRig):
 
     def make(self, boot: Boot) -> StateStore:
         return self.state_type(
-            self.settings, boot=boot, lease_seconds=LEASE_SECONDS, clock=self.clock
+            self.settings, boot=boot, lease_seconds=self.lease_seconds, clock=self.clock
         )
 
     async def change_generation(self) -> None:

@@ -67,8 +67,8 @@ KEYS: Final[tuple[Key, ...]] = (
     Key(
         name="meta",
         form=Form.HASH,
-        meaning="layout, number of buckets, generation and when it began, registered hooks, last "
-        "number of an event",
+        meaning="layout, number of buckets, generation and when it began, registered hooks, "
+        "longest lease of any machine, last number of an event",
         life=_STAYS,
     ),
     Key(

@@ -8,7 +8,7 @@ local record = load_record(B, id)
 local birth = mark_of(holder, 0)
 if record and record.L ~= birth then return {'exists'} end
 if not record then
-  local left = life.began + lease_ms - now -- [grace]
+  local left = life.began + life.grace - now -- [grace]
   if left > 0 then return {'grace', tostring(left)} end
   if reservation ~= '' and is_void(B, reservation) then return {'void'} end
   record = {L = birth}

@@ -40,14 +40,16 @@ local function begin(B, now)
   return {generation = generation, began = now}
 end
 
--- The present generation of the bucket, and the registered hooks (one name a line; false: nobody
--- has registered any). Where this master is another one than before, a generation begins here and
--- now.
+-- The present generation of the bucket, its grace (how long a lease may last that this generation
+-- does not know: the longest of any machine), and the registered hooks (one name a line; false:
+-- nobody has registered any). Where this master is another one than before, a generation begins
+-- here and now.
 local function enter(B, now)
-  local meta = redis.call('HMGET', B .. ':meta', 'run', 'generation', 'began', 'hooks')
+  local meta = redis.call('HMGET', B .. ':meta', 'run', 'generation', 'began', 'hooks', 'lease')
   if not meta[1] then error(NEWBUCKET, 0) end
   local life = {generation = meta[2], began = tonumber(meta[3])}
   if meta[1] ~= this_run() then life = begin(B, now) end
   life.hooks = meta[4]
+  life.grace = math.max(lease_ms, tonumber(meta[5]) or 0)
   return life
 end

@@ -41,7 +41,7 @@ if is_held(B, record, now) then
 end
 if not is_present then
   -- [grace] Holders that this generation does not know may believe in their leases yet.
-  local left = life.began + lease_ms - now
+  local left = life.began + life.grace - now
   if left > 0 then return {'grace', tostring(left)} end
 end
 
