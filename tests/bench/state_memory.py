@@ -19,6 +19,7 @@ def state_memory(contender: Contender, directory: Path, sizes: Sizes) -> Samples
         return {}
     samples = {}
     for key, place in (("redis", state), ("plain", state.other)):
+        place.wipe()  # nothing else runs meanwhile
         with running(variant(state=place), directory / key) as server:
             empty, created = place.used_bytes(), 0
             for name, count in (("few", sizes.few_uploads), ("many", sizes.many_uploads)):
