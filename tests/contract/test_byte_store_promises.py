@@ -101,7 +101,7 @@ class TestVerdict:
     ) -> None:
         """The offset is what it was, and the right body is taken afterwards."""
         body = b"".join(pieces)
-        appending = _appending(promised(body[:-1] + b"!"))
+        appending = _appending(promised(body[:-1] + bytes([body[-1] ^ 1])))
         done = await rig.store.append(appending, Script(*pieces))
         assert isinstance(done.unproven, ChecksumMismatch)
         assert (done.offset, appending.offset, done.end) == (6, 6, SourceEnd.COMPLETE)
