@@ -19,6 +19,7 @@ from tusd_py.core.upload import Kind, Status, Upload
 from tusd_py.state.base import (
     Due,
     Filter,
+    Lease,
     LeaseBusy,
     LeaseGone,
     OnceTaken,
@@ -29,7 +30,8 @@ from tusd_py.state.base import (
 
 NOW: Final = 5000.0
 CLAIM_SECONDS: Final = 60.0
-HAND_OVER_SECONDS: Final = 10.0
+HAND_OVER_SECONDS: Final = 20.0
+HAND_OVER_TRIES: Final = 10
 UPLOADS: Final = 40
 """So many numbers a run may use."""
 Look = Callable[[], Awaitable[None]]
@@ -129,7 +131,7 @@ class Busy:
         lease = await create_held(self.here, upload)
         waiting = asyncio.create_task(take(self.there, upload, wait_seconds=HAND_OVER_SECONDS))
         try:
-            await asyncio.wait_for(lease.asked.wait(), HAND_OVER_SECONDS)
+            await self._until_asked(lease, upload)
             await self._look()
             await self.here.commit(lease, upload, release=True)
             got = await waiting
@@ -138,6 +140,15 @@ class Busy:
             with suppress(asyncio.CancelledError):
                 await waiting
         await self.there.release(got.lease)
+
+    async def _until_asked(self, lease: Lease, upload: Upload) -> None:
+        """By a message; or, where none was heard just then, by a checkpoint."""
+        for _ in range(HAND_OVER_TRIES):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(lease.asked.wait(), HAND_OVER_SECONDS / HAND_OVER_TRIES)
+                return
+            await self.here.commit(lease, upload, release=False)
+        raise AssertionError("nobody is heard to ask for the lease")
 
     async def a_removal(self) -> None:
         upload = self.an_upload()

@@ -20,7 +20,7 @@ from tusd_py.state.redis.settings import RedisSettings
 
 BUCKETS = 32
 CALL_SECONDS = 1.0
-SLACK_SECONDS = 0.5
+SLACK_SECONDS = 4.0
 IMPATIENT: dict[str, Any] = {
     "call_seconds": CALL_SECONDS,
     "connect_seconds": 0.4,

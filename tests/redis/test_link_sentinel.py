@@ -18,7 +18,7 @@ from tusd_py.state.base import StateError
 from tusd_py.state.redis.settings import RedisSettings
 
 CALL_SECONDS = 1.0
-SLACK_SECONDS = 0.5
+SLACK_SECONDS = 4.0
 MASTER = "mymaster"
 IMPATIENT: dict[str, Any] = {
     "master_name": MASTER,

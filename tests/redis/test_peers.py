@@ -71,7 +71,7 @@ async def process(settings: RedisSettings, **more: Any) -> AsyncIterator[Process
     made = Process(settings, **more)
     await made.link.open()
     try:
-        await made.peers.open(within_seconds=5)
+        await made.peers.open(within_seconds=20)
         try:
             yield made
         finally:
@@ -129,7 +129,7 @@ async def test_a_process_that_says_goodbye_is_dead_at_once(server: RedisServer) 
         await one.link.call_meta(BEAT, gone, "here")
         # As if beats had come without a gap for long enough to judge.
         await server.call("HSET", "tusd:{meta}:beats", "since", 1)
-        await one.knows_dead(gone, within_seconds=5)
+        await one.knows_dead(gone, within_seconds=20)
         assert one.peers.dead[0] == {gone}
 
 
@@ -223,7 +223,7 @@ async def test_a_bucket_is_opened_again_when_its_generation_changes(server: Redi
         await other.call(FORGET, 250)
         await other.call(ECHO, 250)
         await one.hears("generation fa")
-        await eventually(lambda: knows_boot(server, 250), "the boot is not told", seconds=5)
+        await eventually(lambda: knows_boot(server, 250), "the boot is not told", seconds=20)
 
 
 async def test_every_bucket_is_looked_at_within_a_lease(server: RedisServer) -> None:
@@ -288,12 +288,12 @@ async def test_messages_of_any_node_of_a_cluster_arrive_and_nodes_may_die(tmp_pa
             async def is_heard() -> bool:
                 try:
                     await one.tell("all", "again", bucket=3)
-                    await other.hears("again", within_seconds=0.5)
+                    await other.hears("again", within_seconds=1)
                 except (StateError, TimeoutError):
                     return False
                 return True
 
-            await eventually(is_heard, "nothing arrives any more", seconds=20)
+            await eventually(is_heard, "nothing arrives any more", seconds=40)
 
 
 async def test_listeners_follow_a_fail_over(tmp_path: Path) -> None:
@@ -314,13 +314,16 @@ async def test_listeners_follow_a_fail_over(tmp_path: Path) -> None:
             async def is_heard() -> bool:
                 try:
                     await one.tell("all", "again")
-                    await other.hears("again", within_seconds=0.5)
+                    await other.hears("again", within_seconds=1)
                 except (StateError, TimeoutError):
                     return False
                 return True
 
-            await eventually(is_heard, "nothing arrives any more", seconds=20)
-            assert one.gaps.value > 1
+            async def has_looked() -> bool:
+                return one.gaps.value > 1
+
+            await eventually(is_heard, "nothing arrives any more", seconds=40)
+            await eventually(has_looked, "the gap is not told of", seconds=20)
 
 
 async def is_later(than: float) -> bool:

@@ -90,7 +90,7 @@ async def test_a_call_that_is_still_out_when_the_store_closes_ends_in_an_error(
     rig: ServerRig,
 ) -> None:
     """Not as if its caller had been cancelled."""
-    rig.settings = rig.settings.model_copy(update={"call_seconds": CALL_SECONDS})
+    rig.settings = rig.settings.model_copy(update={"call_seconds": 10 * CALL_SECONDS})
     state = await rig.open()
     lease = await create_held(state, an_upload())
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
