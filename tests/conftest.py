@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -30,6 +31,16 @@ def pytest_collection_finish() -> None:
     loop for half a second, and servers wait meanwhile."""
     gc.collect()
     gc.freeze()
+
+
+UNIT = Path(__file__).parent / "unit"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """asyncio's debug mode finds calls from wrong threads; it takes a third of the time of what
+    works a lot, and what is in there is all met by the tests of units."""
+    item.config.option.asyncio_debug = item.path.is_relative_to(UNIT) or None
 
 
 @pytest.fixture(autouse=True)

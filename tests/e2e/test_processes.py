@@ -16,11 +16,14 @@ TWO = {"process": {"workers": 2}}
 
 
 def workers(server: Server) -> set[int]:
-    return {
-        child.pid
-        for child in psutil.Process(server.pid).children()
-        if child.status() != psutil.STATUS_ZOMBIE
-    }
+    return {child.pid for child in psutil.Process(server.pid).children() if is_alive(child)}
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # since it was listed
+        return False
 
 
 async def live(server: Server) -> int:

@@ -126,8 +126,9 @@ class Keeper:
         return True
 
     def _give_up(self) -> None:
-        self._is_away = True
-        self._on_stop(StopReason.STATE_AWAY)
+        if not self._lease.is_over:  # else this process has slept, and somebody may have taken it
+            self._is_away = True
+            self._on_stop(StopReason.STATE_AWAY)
 
 
 async def join(task: asyncio.Task[None]) -> None:

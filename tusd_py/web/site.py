@@ -28,8 +28,10 @@ CANCEL_SECONDS = 3.0
 CLOSE_SECONDS = 0.5
 """What connections get whose requests have ended."""
 BETWEEN_SECONDS = 0.005
-FRESH_SECONDS = 0.2
+FRESH_SECONDS = 1.0
 """What a connection that was just accepted gets to send its first request, at a stop."""
+ACCEPT_TURNS = 5
+"""Turns of the loop, at least, until a connection that it has accepted is known here."""
 FIELD_NAME_BYTES = 256
 """Room for a field's name beside the longest value."""
 
@@ -108,9 +110,7 @@ class Site:
 
         Returns within ``seconds`` and a few more for requests that have to be cancelled then.
         """
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        await self._stop_listening()
         await self._first_requests()
         self.edge.is_stopping = self._endpoint.is_stopping = self._readiness.is_stopping = True
         self._uploads.stop()
@@ -139,14 +139,26 @@ class Site:
                 busy = True
         return busy
 
+    async def _stop_listening(self) -> None:
+        """Whoever was accepted before becomes a connection: asyncio drops it once the listener is
+        closed. Where another process listens on the same socket, a restart refuses nobody."""
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        for sock in listener.sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
+        listener.close()
+
     async def _first_requests(self) -> None:
-        """Who was accepted a moment ago gets an answer: where another process listens on the same
-        socket, a restart refuses nobody. A connection that stays silent is not waited for."""
-        for _ in range(10):
+        """Who was accepted a moment ago gets an answer. A connection that stays silent is not
+        waited for."""
+        for _ in range(50):
             connections = self.server.connections
             if not any(isinstance(one, Connection) and one.is_fresh for one in connections):
                 return
-            await asyncio.sleep(FRESH_SECONDS / 10)
+            await asyncio.sleep(FRESH_SECONDS / 50)
 
 
 async def start_site(

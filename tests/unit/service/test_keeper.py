@@ -80,6 +80,22 @@ async def test_work_stops_before_the_lease_is_over_though_a_renewal_is_not_answe
     assert not keeper.is_away, "it was renewed after all"
 
 
+async def test_who_slept_through_its_lease_has_lost_it(case: Case) -> None:
+    """The process was stopped with a renewal on its way: the store was there all the time."""
+    answered = asyncio.Event()
+
+    async def be_slow() -> None:
+        case.now = LEASE_SECONDS
+        await answered.wait()
+        raise LeaseGone
+
+    case.answer = be_slow
+    async with case.keeper() as keeper:
+        asyncio.get_running_loop().call_later(LEASE_SECONDS, answered.set)
+        assert await case.stopped() is StopReason.LEASE_LOST
+        assert not keeper.is_away
+
+
 async def test_who_could_not_renew_goes_on_while_there_is_time(case: Case) -> None:
     is_back = asyncio.Event()
 

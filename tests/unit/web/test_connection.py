@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import socket
 
 import pytest
 
 from tests.support.wire import Hangup, Wire
-from tests.unit.web.rig import PATCH, TUS, Rig, running
+from tests.unit.web.rig import PATCH, TUS, Rig, running, until
 from tusd_py.core.errors import UploadLocked
 from tusd_py.streams import SourceEnd
 
@@ -400,6 +401,19 @@ async def test_a_stop_ends_running_bodies_and_idle_connections(rig: Rig) -> None
         await rig.wire()
 
 
+@pytest.mark.parametrize("turns", range(1, 5))
+async def test_who_was_accepted_right_before_a_stop_is_answered(rig: Rig, turns: int) -> None:
+    """However far its connection has come: the loop takes several turns for it."""
+    sock = socket.create_connection(("127.0.0.1", rig.site.port))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(rig.site.stop(5.0))
+    wire = Wire(*await asyncio.open_connection(sock=sock), "test")
+    rig.wires.append(wire)
+    assert (await wire.request("GET", "/health/live")).status == 200
+    await stopping
+
+
 async def test_requests_behind_a_stop_are_told_to_come_again(rig: Rig, wire: Wire) -> None:
     """HEAD 423, others 503: pipelined behind a request that was running."""
     path = await rig.an_upload(wire)
@@ -410,7 +424,7 @@ async def test_requests_behind_a_stop_are_told_to_come_again(rig: Rig, wire: Wir
     wire.expect_answer("DELETE")
     await rig.uploads.ends.get()
     stopping = asyncio.create_task(rig.site.stop(5.0))
-    await asyncio.sleep(0)
+    await until(lambda: rig.site.edge.is_stopping)
     rig.uploads.before_answer.set()
     assert (await wire.read_response()).status == 201
     head, last = await wire.read_response(), await wire.read_response()
