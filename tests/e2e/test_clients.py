@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.e2e.installations import serving
 from tests.e2e.rig import (
@@ -34,6 +35,8 @@ from tests.support.server import Server
 from tests.support.tus import video_metadata
 from tests.support.tuskit import TusKit, TusKitFailure
 from tests.support.wire import Hangup
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("clients")]
 
 SIZE = 3 * MIB + 12_345
 PATIENT = (0, 100, 200, 400, 800, 1600, 3200, 3200)
@@ -74,18 +77,28 @@ class Place:
         await assert_finished(self.server, self.receiver, run.url, self.data)
 
 
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[tuple[Server, Receiver]]:
+    """One server for all: it survives every test, as it should."""
+    directory = tmp_path_factory.mktemp("clients")
+    async with (
+        receiving() as receiver,
+        serving(directory, hooked(directory, receiver)) as server,
+    ):
+        yield server, receiver
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def place(shared: tuple[Server, Receiver], tmp_path: Path) -> AsyncIterator[Place]:
+    """With a line and a file of its own."""
+    server, receiver = shared
     file = tmp_path / "film.mp4"
     data = content(SIZE)
     file.write_bytes(data)
-    async with receiving() as receiver:
-        settings = hooked(tmp_path / "server", receiver)
-        async with (
-            serving(tmp_path / "server", settings) as server,
-            relay_to(server.endpoint) as relay,
-        ):
-            yield Place(server, relay, receiver, file, data)
+    async with relay_to(server.endpoint) as relay:
+        yield Place(server, relay, receiver, file, data)
 
 
 # ------------------------------------------------------------------ tus-js-client
