@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+import pytest_asyncio
+
 from tests.e2e.installations import serving
 from tests.e2e.rig import (
     KIB,
@@ -31,6 +34,8 @@ from tests.support.receiver import (
 )
 from tests.support.rufh import Rufh
 from tests.support.server import REPOSITORY, Server
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("gates")]
 
 DATA = content(64 * KIB)
 ALL = ["upload.created", "upload.completed"]
@@ -72,10 +77,12 @@ class Guarded:
     def order(self, text: str) -> None:
         (self.directory / "orders").write_text(text)
 
-    def asked(self) -> list[list[str]]:
-        """Moment, upload and size of the file, as the gate saw them."""
+    def asked(self, url: str) -> list[tuple[str, int]]:
+        """Moment and size of the file, as the gate saw them."""
         file = self.directory / "asked"
-        return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+        lines = file.read_text().splitlines() if file.exists() else []
+        asked = [line.split() for line in lines]
+        return [(moment, int(size)) for moment, upload, size in asked if upload == upload_id(url)]
 
 
 @asynccontextmanager
@@ -101,56 +108,60 @@ async def guarded(directory: Path, proxy: Kind = "nginx", **upload: Any) -> Asyn
             yield Guarded(server, receiver, directory)
 
 
-async def test_a_gate_that_accepts_lets_the_upload_finish(tmp_path: Path) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Guarded]:
+    """One for all that need no more."""
+    async with guarded(tmp_path_factory.mktemp("gates")) as house:
+        yield house
+
+
+async def test_a_gate_that_accepts_lets_the_upload_finish(house: Guarded) -> None:
     """It was asked once, with all bytes on disk, before the client was answered."""
-    async with guarded(tmp_path) as house:
-        house.order("accept")
-        url = await finished(house.server, DATA)
-        assert house.asked() == [["finish", upload_id(url), str(len(DATA))]]
-        await assert_finished(house.server, house.receiver, url, DATA)
-        assert kinds(house.receiver, url) == ALL
+    house.order("accept")
+    url = await finished(house.server, DATA)
+    assert house.asked(url) == [("finish", len(DATA))]
+    await assert_finished(house.server, house.receiver, url, DATA)
+    assert kinds(house.receiver, url) == ALL
 
 
-async def test_a_gate_that_refuses_rejects_the_upload(tmp_path: Path) -> None:
+async def test_a_gate_that_refuses_rejects_the_upload(house: Guarded) -> None:
     """Its status and sentence reach the client; then the upload is gone for everybody, and
     never told as completed, not even after a kill."""
-    async with guarded(tmp_path) as house:
-        house.order("refuse 415 No zip archives, please.")
-        url = await created(house.server, len(DATA))
-        refused = await tus.patch(url, 0, DATA)
-        assert refused.status == 415
-        assert json.loads(refused.body)["message"] == "No zip archives, please."
-        assert (await tus.head(url)).status == 404
-        told = await house.receiver.told(upload_id(url), "upload.rejected")
-        assert told.data["refusal"] == "No zip archives, please."
-        assert told.data["status"] == "rejected"
-        house.order("accept")
-        await house.server.restart(kill=True)
-        assert (await tus.head(url)).status == 404
-        assert (await tus.patch(url, len(DATA), b"")).status == 404
-        marker = await finished(house.server, DATA, video_id="2")
-        await assert_finished(house.server, house.receiver, marker, DATA)
-        assert completion_ids(house.receiver, url) == set()
-        assert kinds(house.receiver, url) == ["upload.created", "upload.rejected"]
+    house.order("refuse 415 No zip archives, please.")
+    url = await created(house.server, len(DATA))
+    refused = await tus.patch(url, 0, DATA)
+    assert refused.status == 415
+    assert json.loads(refused.body)["message"] == "No zip archives, please."
+    assert (await tus.head(url)).status == 404
+    told = await house.receiver.told(upload_id(url), "upload.rejected")
+    assert told.data["refusal"] == "No zip archives, please."
+    assert told.data["status"] == "rejected"
+    house.order("accept")
+    await house.server.restart(kill=True)
+    assert (await tus.head(url)).status == 404
+    assert (await tus.patch(url, len(DATA), b"")).status == 404
+    marker = await finished(house.server, DATA, video_id="2")
+    await assert_finished(house.server, house.receiver, marker, DATA)
+    assert completion_ids(house.receiver, url) == set()
+    assert kinds(house.receiver, url) == ["upload.created", "upload.rejected"]
 
 
-async def test_a_gate_that_fails_has_not_refused(tmp_path: Path) -> None:
+async def test_a_gate_that_fails_has_not_refused(house: Guarded) -> None:
     """503, HEAD says try again, never offset = length; once the gate works it is asked again,
     without the client, and the upload is complete."""
-    async with guarded(tmp_path) as house:
-        house.order("fail")
-        url = await created(house.server, len(DATA))
-        failed = await tus.patch(url, 0, DATA)
-        assert failed.status == 503
-        found = await tus.head(url)
-        assert found.status == 423 and "Upload-Offset" not in found.headers
-        assert found.headers["Retry-After"]
-        assert stored_bytes(house.server, url) == DATA
-        house.order("accept")
-        await assert_finished(house.server, house.receiver, url, DATA)
-        found = await tus.head(url)
-        assert (found.status, found.offset) == (200, len(DATA))
-        assert kinds(house.receiver, url) == ALL
+    house.order("fail")
+    url = await created(house.server, len(DATA))
+    failed = await tus.patch(url, 0, DATA)
+    assert failed.status == 503
+    found = await tus.head(url)
+    assert found.status == 423 and "Upload-Offset" not in found.headers
+    assert found.headers["Retry-After"]
+    assert stored_bytes(house.server, url) == DATA
+    house.order("accept")
+    await assert_finished(house.server, house.receiver, url, DATA)
+    found = await tus.head(url)
+    assert (found.status, found.offset) == (200, len(DATA))
+    assert kinds(house.receiver, url) == ALL
 
 
 async def test_a_gate_that_hangs_has_failed_after_its_time(tmp_path: Path) -> None:
@@ -161,9 +172,9 @@ async def test_a_gate_that_hangs_has_failed_after_its_time(tmp_path: Path) -> No
         began = time.monotonic()
         assert (await tus.patch(url, 0, DATA)).status == 503
         assert 0.9 <= time.monotonic() - began < 10
-        before = len(house.asked())
+        before = len(house.asked(url))
         assert (await tus.head(url)).status == 423
-        await until(lambda: len(house.asked()) > before)
+        await until(lambda: len(house.asked(url)) > before)
         await house.server.kill9()
         house.order("accept")
         await house.server.start()
@@ -171,13 +182,12 @@ async def test_a_gate_that_hangs_has_failed_after_its_time(tmp_path: Path) -> No
         assert kinds(house.receiver, url) == ALL
 
 
-async def test_a_gate_is_asked_about_an_empty_file_too(tmp_path: Path) -> None:
+async def test_a_gate_is_asked_about_an_empty_file_too(house: Guarded) -> None:
     """Its path leads to a file of no bytes."""
-    async with guarded(tmp_path) as house:
-        house.order("accept")
-        url = await created(house.server, 0)
-        assert house.asked() == [["finish", upload_id(url), "0"]]
-        await assert_finished(house.server, house.receiver, url, b"")
+    house.order("accept")
+    url = await created(house.server, 0)
+    assert house.asked(url) == [("finish", 0)]
+    await assert_finished(house.server, house.receiver, url, b"")
 
 
 async def test_a_gate_speaks_for_the_resource_in_the_other_protocol(tmp_path: Path) -> None:

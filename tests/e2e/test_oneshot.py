@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 import requests
 
 from tests.e2e.oneshot import Stage, bearer, finish_by_tus, staged
@@ -20,14 +21,17 @@ from tests.support.relay import Fault, relay_to
 from tests.support.server import Server
 from tests.support.wire import connected
 
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("oneshot")]
+
 DATA = content(3 * MIB)
 IDS = {"video_id": "1001", "client_id": "7"}
 MEMORY_BYTES = 16 * MIB
 
 
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with staged(tmp_path) as stage:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """One for all."""
+    async with staged(tmp_path_factory.mktemp("oneshot")) as stage:
         yield stage
 
 
@@ -165,13 +169,14 @@ async def test_aiohttp_sends_a_form_of_unknown_length(stage: Stage) -> None:
 async def test_curl_on_a_bad_line_is_helped_by_tus(stage: Stage, tmp_path: Path) -> None:
     """Its PUT is cut; the file goes on from where it stood, and is told once."""
     server = stage.server
+    before = set(server.store_root.glob("*/*.bin"))
     async with relay_to(server.base, Fault(cut_after=2 * MIB)) as relay:
         with pytest.raises(AssertionError, match="curl:"):
             await curl(
                 *("-T", str(film(tmp_path)), "-H", f"Authorization: Bearer {server.mint()}"),
                 relay.url(server.endpoint),
             )
-    (path,) = (server.store_root).glob("*/*.bin")
+    (path,) = set(server.store_root.glob("*/*.bin")) - before
     url = server.endpoint + path.stem
     found = await tus.head(url)
     assert 0 < found.offset < len(DATA)

@@ -23,7 +23,7 @@ SLOW: Final = 8 * MIB
 WAIT_SECONDS: Final = 15.0
 GIVEN_UP_SECONDS: Final = 8.0
 """A client that has not ended by then hangs."""
-LOST_BYTES: Final = MIB // 2
+LOST_BYTES: Final = MIB
 """What may lie unread in the server's socket when a line breaks hard; it is sent again."""
 
 
