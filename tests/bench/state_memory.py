@@ -20,12 +20,19 @@ def state_memory(contender: Contender, directory: Path, sizes: Sizes) -> Samples
     samples = {}
     for key, place in (("redis", state), ("plain", state.other)):
         place.wipe()  # nothing else runs meanwhile
-        with running(variant(state=place), directory / key) as server:
-            empty, created = place.used_bytes(), 0
-            for name, count in (("few", sizes.few_uploads), ("many", sizes.many_uploads)):
+        created = 0
+        used = {}
+        for name, count in (
+            ("empty", 0),
+            ("few", sizes.few_uploads),
+            ("many", sizes.many_uploads),
+        ):
+            with running(variant(state=place), directory / key) as server:
                 _create(server, count - created)
-                created = count
-                samples[f"{key}_{name}"] = [(place.used_bytes() - empty) / count]
+            created = count
+            used[name] = place.used_bytes()
+            if name != "empty":
+                samples[f"{key}_{name}"] = [(used[name] - used["empty"]) / count]
     return samples
 
 

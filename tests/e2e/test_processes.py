@@ -11,19 +11,9 @@ import psutil
 from tests.support import tus
 from tests.support.server import Server, serving
 from tests.support.wire import request
+from tests.support.workers import workers_of
 
 TWO = {"process": {"workers": 2}}
-
-
-def workers(server: Server) -> set[int]:
-    return {child.pid for child in psutil.Process(server.pid).children() if is_alive(child)}
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:  # since it was listed
-        return False
 
 
 async def live(server: Server) -> int:
@@ -40,7 +30,7 @@ async def until_serving(server: Server, count: int) -> None:
 async def test_workers_share_uploads_and_figures(tmp_path: Path) -> None:
     """Whoever is asked knows of all requests, and every upload."""
     async with serving(tmp_path, TWO) as server:
-        assert len(workers(server)) == 2
+        assert len(workers_of(server)) == 2
         token = server.mint(video_id="v1", client_id="c1")
         urls = [
             await tus.upload(server.endpoint, b"12345", metadata={}, bearer=token) for _ in range(8)
@@ -55,30 +45,30 @@ async def test_workers_share_uploads_and_figures(tmp_path: Path) -> None:
 async def test_a_rolling_restart_refuses_nobody(tmp_path: Path) -> None:
     """SIGHUP: every worker is another one afterwards, every request was answered."""
     async with serving(tmp_path, TWO) as server:
-        before = workers(server)
+        before = workers_of(server)
         os.kill(server.pid, signal.SIGHUP)
         async with asyncio.timeout(30):
-            while before & workers(server):
+            while before & workers_of(server):
                 assert await live(server) == 200
-        assert len(workers(server)) == 2
+        assert len(workers_of(server)) == 2
         assert await server.stop() == 0
 
 
 async def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     """The other one serves meanwhile."""
     async with serving(tmp_path, TWO) as server:
-        victim = min(workers(server))
+        victim = min(workers_of(server))
         os.kill(victim, signal.SIGKILL)
         await until_serving(server, 3)
-        assert victim not in workers(server)
-        assert len(workers(server)) == 2
+        assert victim not in workers_of(server)
+        assert len(workers_of(server)) == 2
         assert await server.logged("worker_died")
 
 
 async def test_workers_stop_when_their_supervisor_dies(tmp_path: Path) -> None:
     """Nobody is left who would restart or stop them."""
     async with serving(tmp_path, TWO) as server:
-        orphans = [psutil.Process(pid) for pid in workers(server)]
+        orphans = [psutil.Process(pid) for pid in workers_of(server)]
         os.kill(server.pid, signal.SIGKILL)
         await server.logged("stopped")
         await asyncio.gather(*(asyncio.to_thread(_wait, orphan) for orphan in orphans))

@@ -25,6 +25,7 @@ from tests.support import tus
 from tests.support.receiver import receiving
 from tests.support.server import Server
 from tests.support.wire import Hangup, Wire, connected
+from tests.support.workers import workers_of
 
 # ------------------------------------------------------------------ stopping
 
@@ -168,11 +169,11 @@ async def test_a_rolling_restart_under_load_refuses_nobody(tmp_path: Path) -> No
             await tus.begin_patch(wire, long_url, 0, len(data))
             await wire.send(data[: 128 * KIB])
             await until_stored(server, long_url, 128 * KIB)
-            before = set(_workers(server))
+            before = workers_of(server)
             urls: list[str] = []
             os.kill(server.pid, signal.SIGHUP)
             async with asyncio.timeout(40):
-                while before & set(_workers(server)):
+                while before & workers_of(server):
                     urls.append(await created(server, len(data), video_id=str(len(urls))))
                     assert await _patch_until_done(urls[-1], data)
             assert (await wire.read_response()).status == 503
@@ -215,15 +216,10 @@ def _listens(server: Server) -> bool:
     return any(one.status == psutil.CONN_LISTEN for one in connections)
 
 
-def _workers(server: Server) -> list[int]:
-    children = psutil.Process(server.pid).children()
-    return [one.pid for one in children if one.status() != psutil.STATUS_ZOMBIE]
-
-
 def _writer_of(server: Server, url: str) -> int:
     """The worker that has the upload's file open."""
     name = upload_id(url)
-    for pid in _workers(server):
+    for pid in workers_of(server):
         if any(name in one.path for one in psutil.Process(pid).open_files()):
             return pid
     raise AssertionError("nobody writes it")
