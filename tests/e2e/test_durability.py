@@ -15,6 +15,8 @@ from tests.support.relay import Fault, Relay, relay_to
 from tests.support.server import Server
 from tests.support.wire import Hangup, connected
 
+KILLS = 3
+
 
 async def send(url: str, data: bytes, acknowledged: list[int]) -> None:
     """Ask and send the rest, in bodies of some hundred KiB, until all is there."""
@@ -43,12 +45,12 @@ async def send_until_done(
             await send(url, data, acknowledged)
 
 
-async def kill_five_times(
+async def kill_again_and_again(
     server: Server, relay: Relay, dice: random.Random, up: asyncio.Event, size: int
 ) -> None:
     """Each time a random number of bytes more has come to it."""
-    for _ in range(5):
-        await relay.passed(relay.bytes_up + dice.randrange(1, size // 6))
+    for _ in range(KILLS):
+        await relay.passed(relay.bytes_up + dice.randrange(1, size // (KILLS + 1)))
         up.clear()
         await server.restart(kill=True)
         up.set()
@@ -68,7 +70,7 @@ async def test_any_moment_may_be_the_last(tmp_path: Path, durability: str) -> No
             async with asyncio.TaskGroup() as group:
                 group.create_task(send_until_done(url, data, [0], up))
                 group.create_task(
-                    kill_five_times(server, relay, random.Random(durability), up, len(data))
+                    kill_again_and_again(server, relay, random.Random(durability), up, len(data))
                 )
             await assert_finished(server, receiver, url, data)
 
