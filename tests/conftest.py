@@ -9,6 +9,8 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+UNIT = Path(__file__).parent / "unit"
+
 settings.register_profile(
     "ci",
     # A loaded machine is slow, not wrong: the time limit is the one of each test.
@@ -31,9 +33,6 @@ def pytest_collection_finish() -> None:
     loop for half a second, and servers wait meanwhile."""
     gc.collect()
     gc.freeze()
-
-
-UNIT = Path(__file__).parent / "unit"
 
 
 @pytest.hookimpl(tryfirst=True)
