@@ -258,6 +258,8 @@ async def test_clients_are_put_off_and_nothing_is_lost(place: Place, trouble: Tr
     assert (found.status, found.offset) == (200, kept)
     assert stored_bytes(place.fleet, body.url) == DATA[:kept]
     for url, offset in ((body.url, kept), (paused, MIB)):
+        # Each bucket notices by itself that Redis is another one, and waits a lease's time.
+        assert (await head_within(url, 10)).offset == offset
         done = await tus.patch(url, offset, DATA[offset:])
         assert (done.status, done.offset) == (204, len(DATA)), done.text
         await assert_finished(place.fleet, place.receiver, url, DATA)
