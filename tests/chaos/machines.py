@@ -18,6 +18,7 @@ from tests.e2e.rig import webhook
 from tests.support.fleet import Fleet, fleet
 from tests.support.receiver import Receiver, receiving
 from tests.support.redis_groups import RedisCluster, RedisSentinel, redis_cluster, redis_sentinel
+from tests.support.redis_servers import RedisServer
 from tests.support.relay import Fault, Relay, relay_to
 from tests.support.server import Server
 from tests.support.wire import request
@@ -39,6 +40,10 @@ NODE: Final = {"appendonly": "yes", "appendfsync": "everysec"}
 class Nodes(ABC):
     """A Redis of several servers, of which one may be away."""
 
+    _group: RedisSentinel | RedisCluster
+    _dead: RedisServer
+    """The last one that was killed."""
+
     @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -48,52 +53,49 @@ class Nodes(ABC):
     async def kill_one(self, choice: float) -> None:
         """SIGKILL to one, and wait until the others serve; ``choice`` is from [0, 1)."""
 
-    @abstractmethod
     async def heal(self) -> None:
         """Start it again, and wait until all are well."""
+        await self._dead.start()
+        await self._group.healthy(seconds=HEALTHY_SECONDS)
+
+    def _addresses(self) -> list[str]:
+        return [f"{host}:{port}" for host, port in self._group.addresses]
 
 
 class SentinelNodes(Nodes):
     """The master dies, always."""
 
+    _group: RedisSentinel
+
     def __init__(self, group: RedisSentinel) -> None:
         self._group = group
-        self._dead = group.servers[0]
 
     @property
     def settings(self) -> dict[str, Any]:
-        addresses = [f"{host}:{port}" for host, port in self._group.addresses]
-        return {"kind": "redis", "sentinels": addresses, "master_name": self._group.name}
+        name = self._group.name
+        return {"kind": "redis", "sentinels": self._addresses(), "master_name": name}
 
     async def kill_one(self, choice: float) -> None:
         self._dead = await self._group.master()
         await self._dead.kill9()
         await self._group.failed_over(self._dead, seconds=HEALTHY_SECONDS)
 
-    async def heal(self) -> None:
-        await self._dead.start()
-        await self._group.healthy(seconds=HEALTHY_SECONDS)
-
 
 class ClusterNodes(Nodes):
     """Any of the six dies."""
 
+    _group: RedisCluster
+
     def __init__(self, group: RedisCluster) -> None:
         self._group = group
-        self._dead = group.nodes[0]
 
     @property
     def settings(self) -> dict[str, Any]:
-        addresses = [f"{host}:{port}" for host, port in self._group.addresses]
-        return {"kind": "redis", "cluster_nodes": addresses}
+        return {"kind": "redis", "cluster_nodes": self._addresses()}
 
     async def kill_one(self, choice: float) -> None:
         self._dead = self._group.nodes[int(choice * len(self._group.nodes))]
         await self._dead.kill9()
-        await self._group.healthy(seconds=HEALTHY_SECONDS)
-
-    async def heal(self) -> None:
-        await self._dead.start()
         await self._group.healthy(seconds=HEALTHY_SECONDS)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.chaos.client import Uploader
 from tests.chaos.ledger import Broken, Ledger, Promise
-from tests.e2e.rig import webhook
+from tests.e2e.rig import stored_bytes, webhook
 from tests.support import tus
 from tests.support.receiver import FAILS, HANGS, OK, Receiver, receiving
 from tests.support.relay import Cut, Fault, Relay, relay_to
@@ -217,9 +217,8 @@ class Chaos:
         return self.relay.url(self.server.endpoint)
 
     def _stored(self, promise: Promise) -> bytes:
-        name = promise.upload_id
         try:
-            return (self.server.store_root / name[:3] / f"{name}.bin").read_bytes()
+            return stored_bytes(self.server, promise.url)
         except FileNotFoundError:
             return b""
 

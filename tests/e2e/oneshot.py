@@ -1,31 +1,9 @@
 """What the tests of one-shot uploads against the real process share."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-
-from tests.e2e.installations import serving
-from tests.e2e.rig import assert_finished, hooked
+from tests.e2e.rig import assert_finished
+from tests.e2e.stage import Stage
 from tests.support import tus
-from tests.support.receiver import Receiver, receiving
 from tests.support.server import Server
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    server: Server
-    receiver: Receiver
-
-
-@asynccontextmanager
-async def staged(directory: Path) -> AsyncIterator[Stage]:
-    """A server and the receiver of its events."""
-    async with (
-        receiving() as receiver,
-        serving(directory, hooked(directory, receiver)) as server,
-    ):
-        yield Stage(server, receiver)
 
 
 def bearer(server: Server) -> dict[str, str]:

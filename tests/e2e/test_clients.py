@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.e2e.installations import serving
 from tests.e2e.rig import (
     MIB,
     assert_finished,
     content,
-    hooked,
     until_stored,
 )
+from tests.e2e.stage import Stage, staged
 from tests.support.clients import (
     ClientRun,
     JsOptions,
@@ -29,7 +28,7 @@ from tests.support.clients import (
     upload_tuspy,
 )
 from tests.support.java_client import JavaClient
-from tests.support.receiver import Receiver, receiving
+from tests.support.receiver import Receiver
 from tests.support.relay import Cut, Fault, Relay, relay_to
 from tests.support.server import Server
 from tests.support.tus import video_metadata
@@ -78,27 +77,20 @@ class Place:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[tuple[Server, Receiver]]:
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """One server for all: it survives every test, as it should."""
-    directory = tmp_path_factory.mktemp("clients")
-    async with (
-        receiving() as receiver,
-        serving(directory, hooked(directory, receiver)) as server,
-    ):
-        yield server, receiver
+    async with staged(tmp_path_factory.mktemp("clients")) as stage:
+        yield stage
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def place(shared: tuple[Server, Receiver], tmp_path: Path) -> AsyncIterator[Place]:
+async def place(stage: Stage, tmp_path: Path) -> AsyncIterator[Place]:
     """With a line and a file of its own."""
-    server, receiver = shared
     file = tmp_path / "film.mp4"
     data = content(SIZE)
     file.write_bytes(data)
-    async with relay_to(server.endpoint) as relay:
-        yield Place(server, relay, receiver, file, data)
+    async with relay_to(stage.server.endpoint) as relay:
+        yield Place(stage.server, relay, stage.receiver, file, data)
 
 
 # ------------------------------------------------------------------ tus-js-client

@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from tests.e2e.rig import (
     upload_id,
     webhook,
 )
+from tests.e2e.stage import Stage
 from tests.support import tus
 from tests.support.receiver import (
     FAILS,
@@ -33,7 +33,6 @@ from tests.support.receiver import (
     OK,
     Answer,
     Delivery,
-    Receiver,
     receiving,
     slow_down,
 )
@@ -48,32 +47,25 @@ ALL = ["upload.created", "upload.completed"]
 # ------------------------------------------------------------------ webhooks
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A server, and the receiver of its events."""
-
-    server: Server
-    receiver: Receiver
-
-    def deliveries(self, url: str) -> list[Delivery]:
-        """What came of that upload, taken or not."""
-        return [one for one in self.receiver.deliveries if one.upload_id == upload_id(url)]
+def deliveries(stage: Stage, url: str) -> list[Delivery]:
+    """What came of that upload, taken or not."""
+    return [one for one in stage.receiver.deliveries if one.upload_id == upload_id(url)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """One for all that need no more; each leaves no event that waits."""
     directory = tmp_path_factory.mktemp("hooks")
     async with receiving() as receiver:
         settings = hooked(directory, receiver)
         settings["hooks"][0] |= {"deadline_seconds": 0.5}
         async with serving(directory, settings) as server:
-            yield Place(server, receiver)
+            yield Stage(server, receiver)
 
 
-async def test_an_event_is_signed_and_says_what_is_known(place: Place) -> None:
+async def test_an_event_is_signed_and_says_what_is_known(stage: Stage) -> None:
     """A CloudEvent, signed by the Standard Webhooks scheme, with all that a job needs."""
-    server, receiver = place.server, place.receiver
+    server, receiver = stage.server, stage.receiver
     url = await finished(server, DATA)
     await assert_finished(server, receiver, url, DATA)
     told = receiver.of(upload_id(url), "upload.completed")[0]
@@ -98,50 +90,50 @@ async def test_an_event_is_signed_and_says_what_is_known(place: Place) -> None:
     ],
 )
 async def test_a_receiver_in_trouble_gets_everything_in_order(
-    place: Place, trouble: list[Answer]
+    stage: Stage, trouble: list[Answer]
 ) -> None:
     """What is not taken is told again under the same id, and nothing overtakes it."""
-    server, receiver = place.server, place.receiver
+    server, receiver = stage.server, stage.receiver
     receiver.answer(*trouble)
     url = await finished(server, DATA)
     await assert_finished(server, receiver, url, DATA)
     assert kinds(receiver, url) == ALL
-    first = [one for one in place.deliveries(url) if one.kind == "upload.created"]
+    first = [one for one in deliveries(stage, url) if one.kind == "upload.created"]
     assert len(first) == len(trouble) + 1
     assert len({one.event_id for one in first}) == 1
     assert len({one.body for one in first}) == 1
 
 
-async def test_a_receiver_that_is_away_gets_everything_when_it_is_back(place: Place) -> None:
+async def test_a_receiver_that_is_away_gets_everything_when_it_is_back(stage: Stage) -> None:
     """Refused connections cost nothing but time; each upload's events come in order."""
-    server, receiver = place.server, place.receiver
+    server, receiver = stage.server, stage.receiver
     await receiver.go_away()
     urls = [await finished(server, DATA, video_id=str(number)) for number in range(10)]
     ids = {upload_id(url) for url in urls}
     await server.logged(
         lambda one: one.get("event") == "delivery_failed" and one.get("upload_id") in ids
     )
-    assert not any(place.deliveries(url) for url in urls)
+    assert not any(deliveries(stage, url) for url in urls)
     await receiver.come_back()
     for url in urls:
         await assert_finished(server, receiver, url, DATA)
         assert kinds(receiver, url) == ALL
 
 
-async def test_retry_after_is_honoured(place: Place) -> None:
+async def test_retry_after_is_honoured(stage: Stage) -> None:
     """429 with ``Retry-After: 2`` is not asked again before."""
-    place.receiver.answer(slow_down(2))
-    url = await finished(place.server, DATA)
-    await assert_finished(place.server, place.receiver, url, DATA)
-    refused, taken = place.deliveries(url)[:2]
+    stage.receiver.answer(slow_down(2))
+    url = await finished(stage.server, DATA)
+    await assert_finished(stage.server, stage.receiver, url, DATA)
+    refused, taken = deliveries(stage, url)[:2]
     assert refused.event_id == taken.event_id
     assert taken.at - refused.at >= 2.0
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
-async def test_undelivered_events_outlive_the_server(place: Place, kill: bool) -> None:
+async def test_undelivered_events_outlive_the_server(stage: Stage, kill: bool) -> None:
     """The receiver is away while uploads finish and the server ends; the next one tells all."""
-    server, receiver = place.server, place.receiver
+    server, receiver = stage.server, stage.receiver
     await receiver.go_away()
     urls = [await finished(server, DATA, video_id=str(number)) for number in range(5)]
     await server.restart(kill=kill)

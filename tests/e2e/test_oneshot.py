@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 import requests
 
-from tests.e2e.oneshot import Stage, bearer, finish_by_tus, staged
+from tests.e2e.oneshot import bearer, finish_by_tus
 from tests.e2e.rig import KIB, MIB, assert_finished, completion_ids, content
+from tests.e2e.stage import Stage, staged
 from tests.support import tus
 from tests.support.forms import file, form, form_type
 from tests.support.receiver import Receiver

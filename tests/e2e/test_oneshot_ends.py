@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.installations import serving
-from tests.e2e.oneshot import Stage, bearer, finish_by_tus, sizes, staged
+from tests.e2e.oneshot import bearer, finish_by_tus, sizes
 from tests.e2e.rig import MIB, assert_finished, content, hooked, until
+from tests.e2e.stage import Stage, staged
 from tests.support import tus
 from tests.support.faults import small_disk
 from tests.support.forms import field, file, form, form_type

@@ -22,13 +22,12 @@ from tests.e2e.rig import (
     stored_size,
     until_stored,
 )
-from tests.support import tus
+from tests.support import redis_troubles, tus
 from tests.support.fleet import Fleet, fleet
 from tests.support.receiver import Receiver, receiving
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.relay import Fault, Relay, relay_to
 from tests.support.server import Server
-from tests.support.sockets import quiet_port
 from tests.support.wire import Response, Wire, connected, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -97,23 +96,12 @@ def place(shared_place: Place) -> Place:
 # ------------------------------------------------------------------ what happens to Redis
 
 
-@asynccontextmanager
-async def killed(place: Place) -> AsyncIterator[None]:
-    await place.redis.kill9()
-    try:
-        yield
-    finally:
-        await place.redis.start()
+def killed(place: Place) -> AbstractAsyncContextManager[None]:
+    return redis_troubles.killed(place.redis)
 
 
-@asynccontextmanager
-async def frozen(place: Place) -> AsyncIterator[None]:
-    """Connections are made, and nothing is said on them."""
-    place.redis.pause()
-    try:
-        yield
-    finally:
-        place.redis.resume()
+def frozen(place: Place) -> AbstractAsyncContextManager[None]:
+    return redis_troubles.paused(place.redis)
 
 
 @asynccontextmanager
@@ -139,23 +127,12 @@ async def black_hole(place: Place) -> AsyncIterator[None]:
         place.relay.resume_all()
 
 
-@asynccontextmanager
-async def without_memory(place: Place) -> AsyncIterator[None]:
-    await place.redis.call("CONFIG", "SET", "maxmemory", "1")
-    try:
-        yield
-    finally:
-        await place.redis.call("CONFIG", "SET", "maxmemory", "0")
+def without_memory(place: Place) -> AbstractAsyncContextManager[None]:
+    return redis_troubles.configured(place.redis, "maxmemory", 1)
 
 
-@asynccontextmanager
-async def read_only(place: Place) -> AsyncIterator[None]:
-    """It was made a replica of one that is not there."""
-    await place.redis.call("REPLICAOF", "127.0.0.1", quiet_port())
-    try:
-        yield
-    finally:
-        await place.redis.call("REPLICAOF", "NO", "ONE")
+def read_only(place: Place) -> AbstractAsyncContextManager[None]:
+    return redis_troubles.a_replica(place.redis)
 
 
 Trouble = Callable[[Place], AbstractAsyncContextManager[None]]

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from tests.contract.redis_states import PREFIX, SHARED, KeyClockLink, KeyClockState, ServerRig
 from tests.support.redis_engines import Engine
+from tests.support.redis_servers import eventually
 from tusd_py.core.ids import UploadId
 from tusd_py.core.upload import UNFINISHED, Kind, Status, Upload
 from tusd_py.state.base import StateError, StateStore
@@ -213,3 +214,16 @@ def _places(upload: Upload, fields: dict[bytes, bytes]) -> list[tuple[str, bytes
         at = upload.changed_at if upload.finished_at is None else upload.finished_at
         places.append(("retired", member, None if is_held else at))
     return places
+
+
+async def until_it_works(state: StateStore, *, seconds: float) -> None:
+    """After Redis was away, or failed over."""
+
+    async def does_work() -> bool:
+        try:
+            await state.ping()
+        except StateError:
+            return False
+        return True
+
+    await eventually(does_work, "the store does not come back", seconds=seconds)

@@ -3,7 +3,7 @@ is back, all goes on as if nothing had been."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,8 +11,10 @@ import pytest
 
 from tests.contract.redis_states import ACL, ServerRig, rig_settings
 from tests.contract.states import a_visit, an_event, an_upload, create_held
-from tests.support.redis_servers import RedisServer, eventually, redis_server
-from tests.support.sockets import quiet_port
+from tests.redis.records import until_it_works
+from tests.support import redis_troubles
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.redis_troubles import a_replica, configured, paused
 from tusd_py.core.ids import HolderId
 from tusd_py.core.rates import Rate
 from tusd_py.state.base import (
@@ -113,49 +115,17 @@ def test_every_call_of_the_contract_is_here() -> None:
 @asynccontextmanager
 async def killed(server: RedisServer) -> AsyncIterator[None]:
     await server.call("SAVE")
-    await server.kill9()
-    try:
+    async with redis_troubles.killed(server):
         yield
-    finally:
-        await server.start()
 
 
-@asynccontextmanager
-async def paused(server: RedisServer) -> AsyncIterator[None]:
-    server.pause()
-    try:
-        yield
-    finally:
-        server.resume()
+def full(server: RedisServer) -> AbstractAsyncContextManager[None]:
+    return configured(server, "maxmemory", 1)
 
 
-@asynccontextmanager
-async def a_replica(server: RedisServer) -> AsyncIterator[None]:
-    """Of a master that is nowhere."""
-    await server.call("REPLICAOF", server.host, quiet_port())
-    try:
-        yield
-    finally:
-        await server.call("REPLICAOF", "NO", "ONE")
-
-
-@asynccontextmanager
-async def full(server: RedisServer) -> AsyncIterator[None]:
-    await server.call("CONFIG", "SET", "maxmemory", 1)
-    try:
-        yield
-    finally:
-        await server.call("CONFIG", "SET", "maxmemory", 0)
-
-
-@asynccontextmanager
-async def without_replicas(server: RedisServer) -> AsyncIterator[None]:
+def without_replicas(server: RedisServer) -> AbstractAsyncContextManager[None]:
     """It wants some before it takes a write."""
-    await server.call("CONFIG", "SET", "min-replicas-to-write", 1)
-    try:
-        yield
-    finally:
-        await server.call("CONFIG", "SET", "min-replicas-to-write", 0)
+    return configured(server, "min-replicas-to-write", 1)
 
 
 @pytest.fixture
@@ -216,20 +186,9 @@ async def test_when_it_is_back_the_same_store_goes_on(
     its = await take_in_hand(await rig.open())
     async with trouble(rig.server):
         await outcomes(its, {"create", "find"})
-    await until_it_works(its.state)
+    await until_it_works(its.state, seconds=20)
     await its.state.commit(its.lease, an_upload(1, offset=9), release=True)
     await its.state.settle([its.delivery])
     found = await its.state.find(an_upload(1).id)
     assert found is not None and found.offset == 9
     assert await its.state.backlog() == {HOOK: 0}
-
-
-async def until_it_works(state: StateStore) -> None:
-    async def does_work() -> bool:
-        try:
-            await state.ping()
-        except StateError:
-            return False
-        return True
-
-    await eventually(does_work, "the store does not come back", seconds=20)

@@ -11,11 +11,12 @@ from redis.crc import key_slot
 from tests.contract.redis_states import ACL, ClusterRig, RedisRig, ServerRig
 from tests.contract.states import LEASE_SECONDS, an_upload, take
 from tests.redis.busy import UPLOADS, Busy
+from tests.redis.records import until_it_works
 from tests.support.redis_groups import RedisSentinel, redis_cluster, redis_sentinel
 from tests.support.redis_servers import Authority, RedisServer, eventually, redis_server
 from tusd_py.core.ids import UploadId
 from tusd_py.core.upload import Boot
-from tusd_py.state.base import StateError, StateStore
+from tusd_py.state.base import StateStore
 from tusd_py.state.redis.places import base_keys
 
 BUCKETS: Final = 4
@@ -118,7 +119,7 @@ async def test_when_a_master_is_killed_everything_works_again_without_a_restart(
                 await told_to_a_replica(master)
             await rig.lose_master_of(kept.id)
             for state in (here, there):
-                await until_it_works(state)
+                await until_it_works(state, seconds=RECOVERY_SECONDS)
             rig.clock.advance(LEASE_SECONDS)
             await be_busy(rig, here, there, first=2 * UPLOADS)
             got = await take(there, kept)
@@ -134,14 +135,3 @@ async def told_to_a_replica(master: RedisServer) -> None:
         return bool((await master.info("replication"))["slave0"]["offset"] >= written)
 
     await eventually(is_told, "the replica is behind", seconds=RECOVERY_SECONDS)
-
-
-async def until_it_works(state: StateStore) -> None:
-    async def does_work() -> bool:
-        try:
-            await state.ping()
-        except StateError:
-            return False
-        return True
-
-    await eventually(does_work, "the store does not come back", seconds=RECOVERY_SECONDS)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from tests.contract.redis_states import ServerRig
 from tests.contract.states import BOOT, LEASE_SECONDS, a_visit, an_upload, create_held, take
-from tests.redis.records import HeldState, link_of, make_rig
+from tests.redis.records import HeldState, link_of, make_rig, until_it_works
 from tests.support.redis_servers import RedisServer, eventually, redis_server
 from tests.support.sockets import quiet_port
 from tusd_py.core.upload import Status
@@ -133,14 +133,7 @@ async def test_faults_are_told_and_a_change_of_master_once(server: RedisServer) 
 
         await eventually(is_told, "no change is told of", seconds=PATIENCE_SECONDS)
 
-        async def is_back() -> bool:
-            try:
-                await state.ping()
-            except StateError:
-                return False
-            return True
-
-        await eventually(is_back, "it does not come back", seconds=PATIENCE_SECONDS)
+        await until_it_works(state, seconds=PATIENCE_SECONDS)
         assert await state.find(upload.id) == created.upload
         assert faults[StateFault.CHANGED] == 1
     finally:

@@ -22,7 +22,7 @@ from tusd_py.service.parts import Parts
 from tusd_py.service.patience import commit_in_time
 from tusd_py.service.receiving import Received
 from tusd_py.service.settling import Held
-from tusd_py.state.base import Lease, LeaseGone
+from tusd_py.state.base import Lease
 from tusd_py.stores.base import StoreError
 
 log = logging.getLogger(__name__)
@@ -53,13 +53,8 @@ class Ender:
                 error = exc
         if received.may_commit:
             upload = judged(upload, command, error)
-            try:
-                await commit_in_time(self._state, lease, upload, release=True)
-            except LeaseGone:
-                if isinstance(error, StateUnavailable) and lease.is_over:
-                    # Nobody took it: it could not be renewed. What is stored is found again.
-                    raise error from None
-                raise
+            away = error if isinstance(error, StateUnavailable) else None
+            await commit_in_time(self._state, lease, upload, release=True, away=away)
             note_offset(error, upload)
         if error is not None:
             raise error

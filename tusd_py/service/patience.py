@@ -26,14 +26,15 @@ async def commit_in_time(
     events: Sequence[Event] = (),
     *,
     release: bool,
+    away: Exception | None = None,
 ) -> None:
     """As ``state.commit``, tried again while the lease lasts. Raises what the last try raised; but
-    where the lease ran out over tries in vain, it is the store that was away: StateError.
+    where the lease ran out because the store was away nobody else took it: the last error that said
+    so, ``away`` where it was met before.
 
     A try whose outcome was lost may have committed: with ``release`` the next one then raises
     LeaseGone where the store cannot tell, and the client asks for the offset.
     """
-    away: StateError | None = None
     while True:
         try:
             await state.commit(lease, upload, events, release=release)
