@@ -24,7 +24,14 @@ from tests.support.server import Server
 from tests.support.wire import request
 
 Flavour = Literal["sentinel", "cluster"]
-LEASE: Final = {"lease_seconds": 3.0, "checkpoint_seconds": 0.5, "sweep_seconds": 1}
+UPLOAD: Final = {
+    "lease_seconds": 3.0,
+    "checkpoint_seconds": 0.5,
+    "sweep_seconds": 1,
+    # What was made and finished in what a failover forgot has no record: the walk finds it. At one
+    # folder a second that takes as many seconds as there are folders.
+    "walk_seconds": 0.02,
+}
 WELL_SECONDS: Final = (0.3, 1.5)
 """Between all being well and the next kill."""
 AWAY_SECONDS: Final = (0.1, 2.0)
@@ -162,7 +169,7 @@ async def prepared(plan: Plan, flavour: Flavour, directory: Path) -> AsyncIterat
         settings = {
             "hooks": [webhook(directory, receiver, deadline_seconds=1)],
             "outbox": {"first_retry_seconds": 0.1, "max_retry_seconds": 1},
-            "upload": LEASE,
+            "upload": UPLOAD,
             "log": {"level": "info"},
         }
         async with (
